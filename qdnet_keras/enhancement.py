@@ -1,0 +1,390 @@
+"""Renders a picture at a target score: eq. (5) and (6) of the paper, closed over the re-score.
+
+1. Choose z̄ with Q(z̄) at least the target (at most, when the target is below the score).
+2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|.
+3. Render, score the rendering itself, and correct ε until that score meets the target.
+
+The rendering is the picture plus the change G(n, ẑ) − G(n, z): at ε = 0 it is the picture itself,
+and what the decoder cannot reproduce is kept. Steps 1 to 3 see a small working copy; the change
+is a grid of colour transforms that `render` applies to the original pixels in bands.
+
+All functions but `enhance_pixels` are TensorFlow graphs over a batch; rows do not influence each
+other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy.stats import chi2
+
+from qdnet_keras.images import from_float, to_float, working_copy
+from qdnet_keras.model import QDNet
+from qdnet_keras.scoring import WORKING_SIDE, score_pixels
+
+SAMPLERS = ("bank", "prior")
+TOLERANCE = 1.0  # MOS
+MARGIN = 4.0  # MOS that z̄ lies beyond the target, so that the closed loop has room
+NEIGHBOURS = 8
+PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
+CLIMB_STEPS, CLIMB_RATE = 100, 0.1
+SEARCH_STEPS, SEARCH_TOLERANCE = 60, 0.01
+RENDERINGS = 8  # at most, in the closed loop
+BAND_PIXELS = 1 << 19
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A picture rendered at another quality.
+
+    Attributes:
+        pixels: `[height, width, 3]`, size and dtype of the input.
+        target: Score asked for, MOS units 0..100.
+        score_before, score_after: Scores of the input and of `pixels`, each as `score_pixels`
+            gives it.
+        epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.
+        reached: Whether |score_after − target| is within the tolerance.
+    """
+
+    pixels: np.ndarray
+    target: float
+    score_before: float
+    score_after: float
+    epsilon: float
+    reached: bool
+
+
+class Change(NamedTuple):
+    """What `find_change` found for each picture of a batch, float32.
+
+    `grid` `[B, cells_y, cells_x, depth * 12]` applies to pixels normalised by `mean` and `std`
+    `[B, 3]`; `epsilon`, `score_before` and `score_after` (of the working copy) are `[B]`.
+    """
+
+    grid: tf.Tensor
+    mean: tf.Tensor
+    std: tf.Tensor
+    epsilon: tf.Tensor
+    score_before: tf.Tensor
+    score_after: tf.Tensor
+
+
+def enhance_pixels(
+    model: QDNet,
+    pixels: np.ndarray,
+    target: float,
+    *,
+    sampler: str = "bank",
+    tolerance: float = TOLERANCE,
+    long_side: int = WORKING_SIDE,
+    seed: int = 0,
+) -> Enhanced:
+    """Renders a picture at the score asked for, or as near to it as the model can.
+
+    Args:
+        model: Network with a filled bank when `sampler` is `"bank"`.
+        pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded, sides ≥ 32.
+        target: Score, MOS units 0..100.
+        sampler: `"bank"` takes z̄ from qualities of training pictures near to z; `"prior"` draws
+            it from N(0, I) as in the paper.
+        tolerance: Largest |score_after − target| that counts as reached, MOS units.
+        long_side: Long side of the working copy, pixels.
+        seed: Seed of the prior's draws.
+
+    Raises:
+        ValueError: If the target is not in 0..100, the sampler is unknown or the bank is empty.
+    """
+    if not 0.0 <= target <= 100.0:
+        raise ValueError(f"The target must be a score in 0..100. Received: target={target}")
+    if sampler not in SAMPLERS:
+        raise ValueError(f"The sampler must be one of {SAMPLERS}. Received: sampler={sampler!r}")
+    if sampler == "bank" and not model.bank_size:
+        raise ValueError("The model has no latent bank; use sampler='prior' or fill one.")
+    graphs = _graphs(model)
+    working = working_copy(pixels, long_side)
+    change = graphs.find[sampler](
+        working[None], np.array([target], np.float32), np.float32(tolerance), np.int32(seed)
+    )
+    epsilon, before = float(change.epsilon[0]), float(change.score_before[0])
+    if epsilon == 0.0:
+        output, after = pixels.copy(), before
+    else:
+        output = _render_bands(graphs.render, change, pixels)
+        after = score_pixels(model, output, long_side).score
+    return Enhanced(output, target, before, after, epsilon, abs(after - target) <= tolerance)
+
+
+def find_change(
+    model: QDNet,
+    sampler: str,
+    image: tf.Tensor,
+    target: tf.Tensor,
+    tolerance: tf.Tensor,
+    seed: tf.Tensor,
+) -> Change:
+    """Steps 1 to 3 for a batch of working copies.
+
+    Args:
+        sampler: One of `SAMPLERS`.
+        image: float32 `[B, height, width, 3]` in 0..1.
+        target: float32 `[B]`, MOS units.
+        tolerance: float32 scalar, MOS units.
+        seed: int32 scalar.
+    """
+    contents, z, _ = model.encode(image)
+    _, mean, std = model.encoder.split(image)
+    before = tf.clip_by_value(model.score_latent(z), 0.0, 100.0)
+    far = choose_latent(model, z, before, target, seed, sampler)
+    epsilon = search_epsilon(model, z, far, target)
+
+    size = tf.shape(image)[1:3]
+    pixels = (tf.range(size[0]), tf.range(size[1]))
+
+    def rescore(epsilon: tf.Tensor) -> tf.Tensor:
+        grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
+        rendered = image + model.decoder.render(grid, contents[0], pixels, size)
+        rendered = tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
+        _, loc, _ = model.encode(rendered)
+        return tf.clip_by_value(model.score_latent(loc), 0.0, 100.0)
+
+    epsilon, after = close_loop(rescore, before, target, epsilon, tolerance)
+    grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
+    return Change(grid, mean, std, epsilon, before, after)
+
+
+def choose_latent(
+    model: QDNet,
+    z: tf.Tensor,
+    score: tf.Tensor,
+    target: tf.Tensor,
+    seed: tf.Tensor,
+    sampler: str,
+) -> tf.Tensor:
+    """z̄ `[B, latent_dim]`, near to z, whose Q lies beyond the target as seen from the score.
+
+    `"bank"`: the mean of the nearest accepted items; the mean of several is a more typical
+    quality than any one. `"prior"`: the nearest accepted of a block of draws from N(0, I), more
+    blocks while none is. When nothing is accepted, the most extreme item known is taken and, for
+    the prior, moved along the gradient of Q inside the ball that holds 99 % of the prior.
+    """
+    upward = tf.where(target >= score, 1.0, -1.0)
+    goal = upward * target + MARGIN
+    if sampler == "bank":
+        return _nearest_accepted(model, tf.convert_to_tensor(model.bank), z, upward, goal)
+    best = tf.zeros_like(z)
+    best_value = tf.fill(tf.shape(score), -np.inf)
+
+    def draw(block, best, best_value):
+        noise_seed = tf.stack([seed, block])
+        candidates = tf.random.stateless_normal([PRIOR_DRAWS, model.latent_dim], noise_seed)
+        found = _nearest_accepted(model, candidates, z, upward, goal, neighbours=1)
+        value = upward * model.score_latent(found)
+        better = (best_value < goal) & (value > best_value)
+        return (
+            block + 1,
+            tf.where(better[:, None], found, best),
+            tf.where(better, value, best_value),
+        )
+
+    _, best, best_value = tf.while_loop(
+        lambda block, _, value: (block < PRIOR_BLOCKS) & tf.reduce_any(value < goal),
+        draw,
+        (0, best, best_value),
+    )
+    return _climb(model, best, upward, goal)
+
+
+def _nearest_accepted(
+    model: QDNet,
+    candidates: tf.Tensor,
+    z: tf.Tensor,
+    upward: tf.Tensor,
+    goal: tf.Tensor,
+    neighbours: int = NEIGHBOURS,
+) -> tf.Tensor:
+    """Mean of the `neighbours` accepted candidates nearest to each z, else of the most extreme.
+
+    A mean that falls short of the goal although its members do not is replaced by the nearest.
+    """
+    neighbours = min(neighbours, candidates.shape[0])
+    value = upward[:, None] * model.score_latent(candidates)[None, :]
+    distance = tf.reduce_sum(tf.square(z[:, None, :] - candidates[None, :, :]), axis=-1)
+    short = tf.maximum(goal[:, None] - value, 0.0)
+    cost = tf.where(short > 0.0, 1e6 * (1.0 + short), distance)
+    nearest = tf.gather(candidates, tf.math.top_k(-cost, neighbours).indices)
+    mean = tf.reduce_mean(nearest, axis=1)
+    mean_value = upward * model.score_latent(mean)
+    first_value = upward * model.score_latent(nearest[:, 0])
+    use_mean = mean_value >= tf.minimum(goal, first_value)
+    return tf.where(use_mean[:, None], mean, nearest[:, 0])
+
+
+def _climb(model: QDNet, z: tf.Tensor, upward: tf.Tensor, goal: tf.Tensor) -> tf.Tensor:
+    """Moves latents that miss their goal up the gradient of Q, inside the prior's 99 % ball."""
+    radius = np.float32(np.sqrt(chi2.ppf(0.99, model.latent_dim)))
+
+    def step(count, z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = upward * model.score_latent(z)
+        slope = tf.math.l2_normalize(tape.gradient(value, z), axis=-1)
+        moved = tf.clip_by_norm(z + CLIMB_RATE * slope, radius, axes=[-1])
+        return count + 1, tf.where((value < goal)[:, None], moved, z)
+
+    return tf.while_loop(lambda count, _: count < CLIMB_STEPS, step, (0, z))[1]
+
+
+def search_epsilon(model: QDNet, z: tf.Tensor, far: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Minimises |Q(ε z̄ + (1 − ε) z) − target| over ε in 0..1 by safeguarded gradient descent.
+
+    Every step follows the gradient of the absolute difference by Polyak's step length (the
+    difference over its slope); a step that leaves the bracket of the crossing, or is not a
+    number, is replaced by a bisection. Returns the best ε seen, `[B]`.
+    """
+    zero = tf.zeros_like(target)
+    gap_at_zero, _ = _latent_gap(model, z, far, zero, target)
+
+    def step(count, epsilon, low, high, best, best_gap):
+        gap, slope = _latent_gap(model, z, far, epsilon, target)
+        better = tf.abs(gap) < best_gap
+        best, best_gap = tf.where(better, epsilon, best), tf.where(better, tf.abs(gap), best_gap)
+        before_crossing = tf.sign(gap) == tf.sign(gap_at_zero)
+        low = tf.where(before_crossing, epsilon, low)
+        high = tf.where(before_crossing, high, epsilon)
+        descended = epsilon - gap / slope
+        inside = (descended > low) & (descended < high)
+        return count + 1, tf.where(inside, descended, 0.5 * (low + high)), low, high, best, best_gap
+
+    start = (0, 0.5 + zero, zero, 1.0 + zero, zero, tf.abs(gap_at_zero))
+    return tf.while_loop(
+        lambda count, *state: (count < SEARCH_STEPS) & tf.reduce_any(state[-1] > SEARCH_TOLERANCE),
+        step,
+        start,
+    )[4]
+
+
+def _latent_gap(
+    model: QDNet, z: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor, target: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Q(ε z̄ + (1 − ε) z) − target and its derivative by ε, each `[B]`."""
+    with tf.GradientTape() as tape:
+        tape.watch(epsilon)
+        gap = model.score_latent(_mix(z, far, epsilon)) - target
+    return gap, tape.gradient(gap, epsilon)
+
+
+def close_loop(
+    rescore: Callable[[tf.Tensor], tf.Tensor],
+    before: tf.Tensor,
+    target: tf.Tensor,
+    epsilon: tf.Tensor,
+    tolerance: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Corrects ε until the score of the rendering itself meets the target.
+
+    The score as a function of ε is known at 0 (the picture as it is). Below the target ε grows
+    along the secant from there, at least half way to 1; once the target is bracketed, regula falsi
+    (Illinois variant) narrows it.
+
+    Args:
+        rescore: Function from ε `[B]` to the score of the rendering `[B]`.
+        before, target: Scores, MOS units, `[B]`.
+        epsilon: First guess, `[B]`.
+        tolerance: Scalar, MOS units.
+
+    Returns:
+        `(epsilon, score)`, the best seen for each row; ε = 0 where the picture already meets the
+        target or nothing came nearer to it.
+    """
+    zero = tf.zeros_like(target)
+    upward = tf.where(target >= before, 1.0, -1.0)
+    at_start = upward * (before - target)
+
+    def step(count, epsilon, low, low_gap, high, high_gap, best, best_score):
+        score = rescore(epsilon)
+        better = tf.abs(score - target) < tf.abs(best_score - target)
+        best, best_score = tf.where(better, epsilon, best), tf.where(better, score, best_score)
+        gap = upward * (score - target)
+        short = gap < 0.0
+        # Illinois: the end that stays put counts half, so that it cannot hold the search back.
+        new_low_gap = tf.where(short, gap, 0.5 * low_gap)
+        new_high_gap = tf.where(short, 0.5 * high_gap, gap)
+        low, high = tf.where(short, epsilon, low), tf.where(short, high, epsilon)
+        falsi = low - new_low_gap * (high - low) / (new_high_gap - new_low_gap)
+        secant = epsilon * at_start / (at_start - gap)
+        halfway = 0.5 * (low + 1.0)
+        grown = tf.where(secant > low, tf.minimum(secant, halfway), halfway)
+        bracketed = high <= 1.0
+        epsilon = tf.where(bracketed, falsi, grown)
+        return count + 1, epsilon, low, new_low_gap, high, new_high_gap, best, best_score
+
+    start = (0, tf.maximum(epsilon, 0.02), zero, at_start, 2.0 + zero, -at_start, zero, before)
+    result = tf.while_loop(
+        lambda count, *state: (
+            (count < RENDERINGS) & tf.reduce_any(tf.abs(state[-1] - target) > tolerance)
+        ),
+        step,
+        start,
+    )
+    return result[-2], result[-1]
+
+
+def render(
+    model: QDNet, change: Change, band: tf.Tensor, first_row: tf.Tensor, size: tf.Tensor
+) -> tf.Tensor:
+    """Applies a change to rows of the original pixels.
+
+    Args:
+        band: float32 `[B, rows, width, 3]` in 0..1, the rows from `first_row` on.
+        first_row: int32 scalar.
+        size: int32 `[2]`, height and width of the whole picture.
+
+    Returns:
+        float32 `[B, rows, width, 3]`, not clipped.
+    """
+    content = (band - change.mean[:, None, None, :]) / change.std[:, None, None, :]
+    rows = first_row + tf.range(tf.shape(band)[1])
+    pixels = (rows, tf.range(tf.shape(band)[2]))
+    return band + model.decoder.render(change.grid, content, pixels, size)
+
+
+def _render_bands(render_graph: Callable, change: Change, pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    output = np.empty_like(pixels)
+    rows = max(1, BAND_PIXELS // width)
+    for first in range(0, height, rows):
+        band = to_float(pixels[first : first + rows])[None]
+        rendered = render_graph(change, band, np.int32(first), np.array([height, width], np.int32))
+        output[first : first + rows] = from_float(rendered[0].numpy(), pixels.dtype)
+    return output
+
+
+def _mix(z: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    return z + epsilon[:, None] * (far - z)
+
+
+class _Graphs(NamedTuple):
+    find: dict[str, Callable]
+    render: Callable
+
+
+def _graphs(model: QDNet) -> _Graphs:
+    """The functions above as graphs for all picture sizes, traced once a model."""
+    if not hasattr(model, "_enhancement_graphs"):
+        picture = tf.TensorSpec([None, None, None, 3], tf.float32)
+        scalar, integer = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+        vector = tf.TensorSpec([None], tf.float32)
+
+        def find(sampler: str) -> Callable:
+            return tf.function(
+                lambda *inputs: find_change(model, sampler, *inputs),
+                input_signature=[picture, vector, scalar, integer],
+            )
+
+        model._enhancement_graphs = _Graphs(
+            find={sampler: find(sampler) for sampler in SAMPLERS},
+            render=tf.function(lambda *inputs: render(model, *inputs), reduce_retracing=True),
+        )
+    return model._enhancement_graphs

@@ -1,0 +1,94 @@
+import keras
+import tensorflow_probability as tfp
+from keras import ops
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable("qdnet_keras")
+class GaussianPosterior(keras.layers.Layer):
+    """Diagonal Gaussian p(z|x) whose location and scale come from the quality statistics.
+
+    The statistics of each stage are standardised and compressed on their own, so that a stage of
+    2048 channels does not drown the six numbers of the picture itself, and then joined.
+    Everything is float32.
+
+    Args:
+        latent_dim: Number of dimensions of z.
+        units: Width of the per-stage compression.
+        min_scale: Lower bound of the posterior's standard deviation.
+
+    Call arguments:
+        statistics: List of tensors `(batch_size, 2 * channels_i)`, μ ⊕ σ of each stage.
+
+    Returns:
+        A tuple `(loc, scale)` of tensors of shape `(batch_size, latent_dim)`. Use
+        `GaussianPosterior.distribution(loc, scale)` for the TFP distribution: event shape
+        `[latent_dim]`, batch shape `[batch_size]`. (A Keras layer cannot return one.)
+    """
+
+    def __init__(self, latent_dim=16, units=64, min_scale=1e-3, **kwargs):
+        super().__init__(**kwargs)
+        self.latent_dim = latent_dim
+        self.units = units
+        self.min_scale = min_scale
+        self.loc = keras.layers.Dense(latent_dim, dtype=self.dtype_policy, name="loc")
+        self.raw_scale = keras.layers.Dense(
+            latent_dim, bias_initializer="zeros", dtype=self.dtype_policy, name="raw_scale"
+        )
+
+    def build(self, statistics_shape):
+        policy = self.dtype_policy
+        self.standardise = [
+            keras.layers.BatchNormalization(
+                center=False, scale=False, dtype=policy, name=f"standardise_{i}"
+            )
+            for i in range(len(statistics_shape))
+        ]
+        self.compress = [
+            keras.layers.Dense(self.units, "gelu", dtype=policy, name=f"compress_{i}")
+            for i in range(len(statistics_shape))
+        ]
+        for standardise, compress, shape in zip(
+            self.standardise, self.compress, statistics_shape, strict=True
+        ):
+            standardise.build(shape)
+            compress.build(shape)
+        joined = (None, self.units * len(statistics_shape))
+        self.loc.build(joined)
+        self.raw_scale.build(joined)
+
+    def call(self, statistics, training=False):
+        joined = ops.concatenate(
+            [
+                compress(standardise(stage, training=training))
+                for standardise, compress, stage in zip(
+                    self.standardise, self.compress, statistics, strict=True
+                )
+            ],
+            axis=-1,
+        )
+        return self.loc(joined), ops.softplus(self.raw_scale(joined)) + self.min_scale
+
+    @staticmethod
+    def distribution(loc, scale):
+        """p(z|x) as a TFP distribution."""
+        return tfd.MultivariateNormalDiag(loc, scale)
+
+    @staticmethod
+    def prior(latent_dim):
+        """m(z) = N(0, I)."""
+        return tfd.MultivariateNormalDiag(ops.zeros(latent_dim), ops.ones(latent_dim))
+
+    @classmethod
+    def kl_to_prior(cls, loc, scale):
+        """KL(p(z|x) ‖ N(0, I)) in nats, shape `(batch_size,)`."""
+        return tfd.kl_divergence(cls.distribution(loc, scale), cls.prior(loc.shape[-1]))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "latent_dim": self.latent_dim,
+            "units": self.units,
+            "min_scale": self.min_scale,
+        }

@@ -1,0 +1,170 @@
+"""Agreement of predicted scores with MOS, and fidelity of pictures.
+
+Scores are 1-D sequences of equal length; computations are in float64. A correlation that is not
+defined (fewer than two points, a constant or a non-finite value) is nan.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import ndimage, optimize, stats
+from scipy.special import expit
+
+_SSIM_SIGMA = 1.5
+_SSIM_RADIUS = 5
+_SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
+
+
+def srocc(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation in -1..1, or nan."""
+    return _correlation(stats.spearmanr, a, b)
+
+
+def plcc(a: ArrayLike, b: ArrayLike) -> float:
+    """Pearson's linear correlation in -1..1, or nan."""
+    return _correlation(stats.pearsonr, a, b)
+
+
+def krocc(a: ArrayLike, b: ArrayLike) -> float:
+    """Kendall's rank correlation (tau-b) in -1..1, or nan."""
+    return _correlation(stats.kendalltau, a, b)
+
+
+def rmse(a: ArrayLike, b: ArrayLike) -> float:
+    """Root of the mean squared difference, in the unit of the scores; nan without points."""
+    a, b = _scores(a, b)
+    return math.sqrt(np.mean((a - b) ** 2)) if a.size else math.nan
+
+
+def within_group_srocc(a: ArrayLike, b: ArrayLike, groups: ArrayLike) -> float:
+    """Mean over `groups` (labels, `[N]`) of the SROCC inside each.
+
+    Groups count equally; those without a defined SROCC are left out. Nan when none is left.
+    """
+    a, b = _scores(a, b)
+    labels = np.asarray(groups)
+    if labels.shape != a.shape:
+        raise ValueError(f"one group label per score is needed: {labels.shape} and {a.shape}")
+    inside = [srocc(a[labels == label], b[labels == label]) for label in np.unique(labels)]
+    defined = [value for value in inside if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
+def logistic_fit(predicted: ArrayLike, mos: ArrayLike, parameters: int = 5) -> np.ndarray:
+    """Maps predictions to the MOS scale by a fitted monotone logistic, float64 `[N]`.
+
+    4 parameters: base + height / (1 + exp(-rate (x - centre))), the logistic of the VQEG FRTV
+    Phase II report (2003). 5: the same plus a linear term (Sheikh, Sabir, Bovik, IEEE TIP 15(11),
+    2006), its slopes held to one sign so that the map stays monotone. It rises or falls as the
+    PLCC is positive or negative.
+
+    The straight line of least squares is used when the fit does not converge or is no better than
+    the line, or when there are no more points than parameters.
+    """
+    if parameters not in (4, 5):
+        raise ValueError(f"parameters must be 4 or 5: {parameters}")
+    x, y = _scores(predicted, mos)
+    correlation = plcc(x, y)
+    if math.isnan(correlation):
+        return np.full(y.shape, y.mean() if y.size else math.nan)
+    x = math.copysign(1, correlation) * (x - x.mean()) / x.std()
+    line = y.mean() + abs(correlation) * y.std() * x
+    if x.size <= parameters:
+        return line
+    start = np.array([y.min(), np.ptp(y), 0.0, 1.7, 0.0])[:parameters]
+    lowest = np.array([-np.inf, 0.0, -np.inf, 0.0, 0.0])[:parameters]
+    fit = optimize.least_squares(
+        lambda free: _logistic(x, *free) - y, start, bounds=(lowest, np.inf), max_nfev=2000
+    )
+    fitted = _logistic(x, *fit.x)
+    return fitted if fit.success and rmse(fitted, y) <= rmse(line, y) else line
+
+
+def bootstrap_interval(
+    fn: Callable[[np.ndarray, np.ndarray], float],
+    a: ArrayLike,
+    b: ArrayLike,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of `fn(a, b)`, pairs resampled with replacement.
+
+    Resamples on which `fn` is nan are left out; (nan, nan) when all are. Pairs are taken as
+    independent: renderings of one scene are not quite, so the interval is a little short then.
+    """
+    a, b = _scores(a, b)
+    rng = np.random.default_rng(seed)
+    drawn = (rng.integers(a.size, size=a.size) for _ in range(samples if a.size else 0))
+    values = np.array([fn(a[index], b[index]) for index in drawn])
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return math.nan, math.nan
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def psnr(a: ArrayLike, b: ArrayLike) -> float:
+    """Peak signal-to-noise ratio in dB of float pictures `[H, W, 3]` in 0..1; inf if equal."""
+    a, b = _pictures(a, b)
+    error = float(np.mean(np.subtract(a, b, dtype=np.float64) ** 2))
+    return -10 * math.log10(error) if error else math.inf
+
+
+def ssim(a: ArrayLike, b: ArrayLike) -> float:
+    """Structural similarity of float pictures `[H, W, 3]` in 0..1, mean over pixels and channels.
+
+    Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13(4), 2004: an 11x11 Gaussian window of sigma 1.5,
+    only where it lies inside the picture, K1 = 0.01, K2 = 0.03. At least 11x11 pixels.
+    """
+    a, b = _pictures(a, b)
+    if min(a.shape[:2]) < 2 * _SSIM_RADIUS + 1:
+        raise ValueError(f"pictures must have at least 11x11 pixels: {a.shape}")
+    channels = range(a.shape[2])
+    return float(np.mean([_channel_ssim(a[..., c], b[..., c]) for c in channels]))
+
+
+def _channel_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b = _window_mean(a), _window_mean(b)
+    spread = _window_mean(a * a) - mean_a**2 + _window_mean(b * b) - mean_b**2
+    shared = _window_mean(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + _SSIM_C1) / (mean_a**2 + mean_b**2 + _SSIM_C1)
+    return float(np.mean(luminance * (2 * shared + _SSIM_C2) / (spread + _SSIM_C2)))
+
+
+def _window_mean(channel: np.ndarray) -> np.ndarray:
+    blurred = ndimage.gaussian_filter(channel, _SSIM_SIGMA, radius=_SSIM_RADIUS)
+    return blurred[_SSIM_RADIUS:-_SSIM_RADIUS, _SSIM_RADIUS:-_SSIM_RADIUS]
+
+
+def _logistic(
+    x: np.ndarray, base: float, height: float, centre: float, rate: float, slope: float = 0.0
+) -> np.ndarray:
+    return base + height * expit(rate * (x - centre)) + slope * x
+
+
+def _correlation(fn: Callable, a: ArrayLike, b: ArrayLike) -> float:
+    a, b = _scores(a, b)
+    if a.size < 2 or not np.isfinite([a, b]).all() or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(fn(a, b).statistic)
+
+
+def _scores(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"two 1-D sequences of equal length are needed: {a.shape}, {b.shape}")
+    return a, b
+
+
+def _pictures(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim != 3 or a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f":
+        raise ValueError(
+            "two float pictures [H, W, 3] of one size are needed: "
+            f"{a.dtype} {a.shape}, {b.dtype} {b.shape}"
+        )
+    return a, b

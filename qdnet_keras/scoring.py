@@ -1,0 +1,74 @@
+"""Scores of files, pictures and whole manifests."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from qdnet_keras.data.manifest import Manifest
+from qdnet_keras.images import read_photo, working_copy
+from qdnet_keras.model import QDNet
+
+WORKING_SIDE = 512
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Score:
+    """Opinion score of a picture, MOS units 0..100, and its spread under the posterior."""
+
+    score: float
+    score_std: float
+
+
+def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE) -> Score:
+    """Scores one picture.
+
+    Args:
+        pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded.
+        long_side: The score is computed on a copy of at most this long side.
+    """
+    loc, scale = _encoder(model)(working_copy(pixels, long_side)[None])
+    score, spread = model.score_posterior(loc, scale)
+    return Score(float(score[0]), float(spread[0]))
+
+
+def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
+    """Scores of all renderings of a manifest, float32 `[count]`."""
+    latents = posterior_of_files(model, manifest, long_side)
+    return np.clip(np.asarray(model.score_latent(latents)), 0.0, 100.0)
+
+
+def posterior_of_files(
+    model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE
+) -> np.ndarray:
+    """Posterior means of all renderings of a manifest, float32 `[count, latent_dim]`."""
+    encode = _encoder(model)
+    files = [rendering.file for rendering in manifest.renderings]
+    batches = same_size_batches(files, long_side)
+    return np.concatenate([np.asarray(encode(batch)[0]) for batch in batches])
+
+
+def same_size_batches(files: Iterable[Path], long_side: int) -> Iterator[np.ndarray]:
+    """Working copies, float32 `[count, height, width, 3]`, neighbours of one size together."""
+    pending: list[np.ndarray] = []
+    for file in files:
+        copy = working_copy(read_photo(file).pixels, long_side)
+        if pending and (len(pending) == BATCH or pending[0].shape != copy.shape):
+            yield np.stack(pending)
+            pending = []
+        pending.append(copy)
+    if pending:
+        yield np.stack(pending)
+
+
+def _encoder(model: QDNet) -> Callable:
+    """Picture → `(loc, scale)` as one graph for all sizes, traced once a model."""
+    if not hasattr(model, "_encode_graph"):
+        model._encode_graph = tf.function(
+            lambda image: model.encode(image)[1:],
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
+        )
+    return model._encode_graph

@@ -1,0 +1,248 @@
+"""Trains a QDNet on a manifest into a run folder that can be resumed after any stop.
+
+RUN/config.yaml      the whole configuration
+RUN/versions.json    of Python and the libraries
+RUN/splits.csv       which file was used for what
+RUN/history.csv      one row an epoch
+RUN/tensorboard/     the same curves for TensorBoard
+RUN/checkpoint/      model, optimiser, random state and epoch, replaced atomically
+RUN/preset/          the trained network, for `--preset RUN/preset`
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from qdnet_keras.config import Config
+from qdnet_keras.data.manifest import Manifest
+from qdnet_keras.data.pairs import decode_images, training_pairs
+from qdnet_keras.data.splits import assign_splits
+from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
+from qdnet_keras.metrics import plcc, rmse, srocc
+from qdnet_keras.model import QDNet
+from qdnet_keras.scoring import posterior_of_files, score_files
+
+LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scipy", "pillow")
+
+
+def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = False) -> QDNet:
+    """Trains as `config` says and leaves everything in the folder `run`.
+
+    Args:
+        manifest: All renderings. Splits that it brings are kept, otherwise validation scenes are
+            drawn by group with the configuration's seed; test renderings are never touched.
+        config: See `qdnet_keras.config`.
+        run: Folder to create, or to continue when `resume` is true.
+        resume: Continue from the last checkpoint with the same result as without the stop.
+
+    Returns:
+        The trained network with averaged weights and a filled bank.
+
+    Raises:
+        DataError, ImageError: If the data cannot be used.
+        OutputError: If `run` exists already and `resume` is false.
+        ConfigError: If `run` was started with another configuration.
+        PresetError: If the start weights cannot be loaded.
+        QDNetError: If the loss is no longer a number.
+    """
+    run = Path(run)
+    _prepare_run(run, config, resume)
+    keras.utils.set_random_seed(config.train.seed)
+    manifest = assign_splits(manifest, val=config.data.validation_fraction, seed=config.train.seed)
+    training, validation = manifest.select("train"), manifest.select("val")
+    if not len(training) or not len(validation):
+        raise DataError(
+            f"{manifest.source} has no training or no validation pictures; give at least one "
+            "group the split 'train' and another 'val', or leave the column out."
+        )
+    _write_splits(manifest, run / "splits.csv")
+
+    steps = config.train.steps_per_epoch or math.ceil(len(training) / config.data.batch_size)
+    model = build_model(config, training, steps)
+    epoch = tf.Variable(0, dtype=tf.int64)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
+    manager = tf.train.CheckpointManager(checkpoint, run / "checkpoint", max_to_keep=2)
+    if resume and manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+
+    done = int(epoch)
+    pairs = training_pairs(
+        training,
+        decode_images(training, config.data.max_side),
+        batch_size=config.data.batch_size,
+        crop=config.data.crop,
+        scale=config.data.scale,
+        seed=config.train.seed,
+        start_step=done * steps,
+    )
+    model.fit(
+        pairs,
+        initial_epoch=done,
+        epochs=config.train.epochs,
+        steps_per_epoch=steps,
+        callbacks=[
+            ScoreValidation(validation, config.data.max_side),
+            keras.callbacks.TensorBoard(run / "tensorboard", profile_batch=0),
+            EpochRecord(run / "history.csv", done, epoch, manager),
+        ],
+    )
+    if model.optimizer.use_ema:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    model.fill_bank(posterior_of_files(model, training, config.data.max_side))
+    model.save_to_preset(run / "preset")
+    return model
+
+
+def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDNet:
+    """A compiled network, its optimiser built, as `config` and the training MOS ask for."""
+    total = steps_per_epoch * config.train.epochs
+    loss = config.loss.model_dump(exclude={"kl_warmup", "cycle_start"})
+    loss["kl_warmup"] = round(config.loss.kl_warmup * total)
+    loss["cycle_start"] = round(config.loss.cycle_start * total)
+    if config.train.init:
+        model = QDNet.from_preset(config.train.init, dtype=config.train.precision, **loss)
+    else:
+        model = QDNet(
+            **config.model.model_dump(),
+            **loss,
+            mos_mean=float(training.mos.mean()),
+            mos_std=float(max(training.mos.std(), 1.0)),
+            bank_size=min(len(training), 2048),
+            dtype=config.train.precision,
+        )
+        model.build()
+    model.compile(optimizer=build_optimizer(config, steps_per_epoch))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def build_optimizer(config: Config, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The configuration's optimiser with its learning-rate schedule."""
+    options = config.optimizer
+    total = steps_per_epoch * config.train.epochs
+    if options.schedule == "step":
+        rate = keras.optimizers.schedules.ExponentialDecay(
+            options.learning_rate, options.decay_epochs * steps_per_epoch, options.decay, True
+        )
+    else:
+        warmup = max(min(100, total // 20), 1)
+        rate = keras.optimizers.schedules.CosineDecay(
+            options.learning_rate / 10,
+            max(total - warmup, 1),
+            alpha=0.1,
+            warmup_target=options.learning_rate,
+            warmup_steps=warmup,
+        )
+    kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[options.name]
+    return kind(
+        rate,
+        global_clipnorm=options.clip_norm,
+        use_ema=options.weight_average is not None,
+        ema_momentum=options.weight_average or 0.99,
+    )
+
+
+class ScoreValidation(keras.callbacks.Callback):
+    """Adds `val_srocc`, `val_plcc` and `val_rmse` on whole pictures to the epoch's logs."""
+
+    def __init__(self, validation: Manifest, long_side: int):
+        super().__init__()
+        self.validation = validation
+        self.long_side = long_side
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        with averaged_weights(self.model):
+            predicted = score_files(self.model, self.validation, self.long_side)
+        mos = self.validation.mos
+        if logs is not None:
+            for metric in (srocc, plcc, rmse):
+                logs[f"val_{metric.__name__}"] = metric(predicted, mos)
+
+
+class EpochRecord(keras.callbacks.Callback):
+    """Appends the epoch to the history, then saves the checkpoint; stops when the loss is NaN."""
+
+    def __init__(
+        self, history: Path, done: int, epoch: tf.Variable, manager: tf.train.CheckpointManager
+    ):
+        super().__init__()
+        self.history = history
+        self.epoch = epoch
+        self.manager = manager
+        self.rows: list[dict[str, Any]] = []
+        if done:
+            with history.open(newline="") as file:
+                self.rows = list(csv.DictReader(file))[:done]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(values["loss"]):
+            raise QDNetError(
+                f"The loss is no longer a number in epoch {epoch + 1}; lower "
+                "optimizer.learning_rate or set optimizer.clip_norm, and train again with --resume."
+            )
+        self.rows.append({"epoch": epoch + 1, **values})
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(self.rows[0]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        _write_text(self.history, table.getvalue())
+        self.epoch.assign(epoch + 1)
+        self.manager.save(checkpoint_number=epoch + 1)
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Within it the model has the optimiser's moving-average weights, if there are any."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    variables = model.trainable_variables
+    current = [np.asarray(variable) for variable in variables]
+    model.optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, current, strict=True):
+            variable.assign(value)
+
+
+def _prepare_run(run: Path, config: Config, resume: bool) -> None:
+    stored = run / "config.yaml"
+    if stored.exists() and not resume:
+        raise OutputError(f"{run} holds a run already; add --resume or choose another folder.")
+    if stored.exists() and stored.read_text() != config.to_yaml():
+        raise ConfigError(
+            f"{run} was started with another configuration (see {stored}); resume without "
+            "--config and --set, or choose another folder."
+        )
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        _write_text(stored, config.to_yaml())
+    except OSError as error:
+        raise OutputError(f"{run} cannot be written ({error.strerror}).") from error
+    versions = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    _write_text(run / "versions.json", json.dumps(versions, indent=2) + "\n")
+
+
+def _write_splits(manifest: Manifest, path: Path) -> None:
+    rows = [f"{r.file.name},{r.scene},{r.group},{r.split}" for r in manifest.renderings]
+    _write_text(path, "\n".join(["file,scene,group,split", *rows]) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

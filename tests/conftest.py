@@ -1,0 +1,53 @@
+"""A tiny network saved as a preset, and small photographs on disk, for all tests."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a preset with random weights and a random bank."""
+    import keras
+
+    from qdnet_keras import QDNet
+
+    keras.utils.set_random_seed(0)
+    model = QDNet(
+        latent_dim=4,
+        posterior_units=8,
+        scorer_units=(8, 8, 8),
+        decoder_width=16,
+        grid_depth=2,
+        bank_size=8,
+    )
+    model.build()
+    model.fill_bank(np.random.default_rng(0).standard_normal((8, 4)))
+    folder = tmp_path_factory.mktemp("preset")
+    model.save_to_preset(folder)
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small colourful photograph: `photo("a.jpg", size=(96, 64), seed=0)` → its path.
+
+    `size` is width and height; the suffix tells the format; other keywords go to Pillow's `save`.
+    """
+
+    def write(
+        name: str | Path, size: tuple[int, int] = (96, 64), seed: int = 0, **options: object
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, **options)
+        return path
+
+    return write
