@@ -14,8 +14,8 @@ from qdnet_keras.errors import ConfigError
 
 PRESET_CONFIGS = ("open-tm", "paper", "tiny")
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -60,7 +60,7 @@ class DataSection(_Section):
 
 
 class OptimizerSection(_Section):
-    """`step`: rate × `decay` every `decay_epochs`; `cosine`: warm-up, then down to 1 %."""
+    """`step`: rate × `decay` every `decay_epochs`; `cosine`: warm-up, then down to 10 %."""
 
     name: Literal["sgd", "adam"] = "adam"
     learning_rate: Positive = 7e-4
@@ -107,11 +107,11 @@ def load_config(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Conf
     """
     if str(name_or_file) in PRESET_CONFIGS:
         source = f"configuration {name_or_file}"
-        text = (resources.files("qdnet_keras") / "configs" / f"{name_or_file}.yaml").read_text()
+        text = (resources.files("qdnet_keras") / "configs" / f"{name_or_file}.yaml").read_bytes()
     else:
         source = str(name_or_file)
         try:
-            text = Path(name_or_file).read_text()
+            text = Path(name_or_file).read_bytes()
         except OSError as error:
             raise ConfigError(
                 f"The configuration {source} cannot be read ({error.strerror}); give one of "
@@ -126,11 +126,15 @@ def load_config(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Conf
         raise ConfigError(_explain(error, source)) from error
 
 
-def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+def _load_yaml(text: str | bytes, source: str) -> Any:
     try:
-        values = yaml.safe_load(text) or {}
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def _parse_yaml(text: bytes, source: str) -> dict[str, Any]:
+    values = _load_yaml(text, source) or {}
     if not isinstance(values, dict) or not all(
         isinstance(section, dict) or section is None for section in values.values()
     ):
@@ -143,7 +147,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     section, dot, name = key.partition(".")
     if not (equals and dot):
         raise ConfigError(f"--set {override!r} must have the form section.key=value.")
-    value = yaml.safe_load(text)
+    value = _load_yaml(text, f"--set {override!r}")
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML 1.1 reads 1e-3 as a string

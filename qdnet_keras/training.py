@@ -15,8 +15,6 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,9 +30,15 @@ from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
 from qdnet_keras.metrics import plcc, rmse, srocc
 from qdnet_keras.model import QDNet
-from qdnet_keras.scoring import posterior_of_files, score_files
+from qdnet_keras.scoring import (
+    WORKING_SIDE,
+    posterior_of_files,
+    same_size_batches,
+    score_files,
+)
 
 LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scipy", "pillow")
+CALIBRATION_PICTURES = 96
 
 
 def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = False) -> QDNet:
@@ -93,14 +97,13 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         epochs=config.train.epochs,
         steps_per_epoch=steps,
         callbacks=[
-            ScoreValidation(validation, config.data.max_side),
+            ScoreValidation(training, validation),
             keras.callbacks.TensorBoard(run / "tensorboard", profile_batch=0),
             EpochRecord(run / "history.csv", done, epoch, manager),
         ],
     )
-    if model.optimizer.use_ema:
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-    model.fill_bank(posterior_of_files(model, training, config.data.max_side))
+    use_averaged_weights(model, training)
+    model.fill_bank(posterior_of_files(model, training))
     model.save_to_preset(run / "preset")
     return model
 
@@ -155,20 +158,24 @@ def build_optimizer(config: Config, steps_per_epoch: int) -> keras.optimizers.Op
 
 
 class ScoreValidation(keras.callbacks.Callback):
-    """Adds `val_srocc`, `val_plcc` and `val_rmse` on whole pictures to the epoch's logs."""
+    """Adds `val_srocc`, `val_plcc` and `val_rmse` on whole pictures to the epoch's logs.
 
-    def __init__(self, validation: Manifest, long_side: int):
+    The network is validated as it would be released (`use_averaged_weights`) and then put back.
+    """
+
+    def __init__(self, training: Manifest, validation: Manifest):
         super().__init__()
+        self.training = training
         self.validation = validation
-        self.long_side = long_side
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        with averaged_weights(self.model):
-            predicted = score_files(self.model, self.validation, self.long_side)
-        mos = self.validation.mos
+        current = self.model.get_weights()
+        use_averaged_weights(self.model, self.training)
+        predicted = score_files(self.model, self.validation)
+        self.model.set_weights(current)
         if logs is not None:
             for metric in (srocc, plcc, rmse):
-                logs[f"val_{metric.__name__}"] = metric(predicted, mos)
+                logs[f"val_{metric.__name__}"] = metric(predicted, self.validation.mos)
 
 
 class EpochRecord(keras.callbacks.Callback):
@@ -203,20 +210,31 @@ class EpochRecord(keras.callbacks.Callback):
         self.manager.save(checkpoint_number=epoch + 1)
 
 
-@contextmanager
-def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Within it the model has the optimiser's moving-average weights, if there are any."""
-    if not model.optimizer.use_ema:
-        yield
-        return
-    variables = model.trainable_variables
-    current = [np.asarray(variable) for variable in variables]
-    model.optimizer.finalize_variable_values(variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, current, strict=True):
-            variable.assign(value)
+def use_averaged_weights(model: QDNet, training: Manifest) -> None:
+    """Gives the network the optimiser's averaged weights, if any, and fitting statistics.
+
+    The moving statistics of batch normalisation belong to other weights and to small crops.
+    They are measured anew, as plain means over whole training pictures.
+
+    Reference:
+        Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
+    """
+    if model.optimizer.use_ema:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    layers = [*model.encoder.backbone.layers, *model.posterior.standardise]
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    spread = np.linspace(0, len(training) - 1, min(len(training), CALIBRATION_PICTURES))
+    files = [
+        training.renderings[i].file
+        for i in np.random.default_rng(0).permutation(spread.round().astype(int))
+    ]
+    for count, batch in enumerate(same_size_batches(files, WORKING_SIDE)):
+        for norm in norms:
+            norm.momentum = count / (count + 1)
+        model.encode(batch, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _prepare_run(run: Path, config: Config, resume: bool) -> None:

@@ -69,7 +69,7 @@ class AdaINBlock(keras.layers.Layer):
         self.norms = [AdaIN(dtype=policy, name=f"adain_{i}") for i in range(2)]
 
     def build(self, features_shape, z_shape):
-        inner = (*features_shape[:-1], self.filters)
+        inner = (features_shape[0], None, None, self.filters)
         self.adapt.build(features_shape)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             conv.build(inner)

@@ -1,0 +1,3 @@
+from qdnet_keras.cli import app
+
+app(prog_name="qdnet-keras")

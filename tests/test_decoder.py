@@ -1,0 +1,176 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from layer_contract import check_layer
+from scipy import ndimage
+
+from qdnet_keras.decoder import GridDecoder, RGBDecoder, take_pixels
+from qdnet_keras.encoder import STAGE_CHANNELS
+from qdnet_keras.layers import InstanceSplit
+
+HEADS = pytest.mark.parametrize("head", [GridDecoder, RGBDecoder])
+LATENT_DIM = 4
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def random_contents(rng, height, width, batch=1):
+    """Normalised features of the sizes that ResNet50 has on a picture of this size."""
+    contents = []
+    for stage, channels in enumerate(STAGE_CHANNELS):
+        size = -(-height // 2**stage), -(-width // 2**stage)
+        contents.append(rng.standard_normal((batch, *size, channels)).astype("float32"))
+    return contents
+
+
+def latent(rng, batch=1):
+    return rng.standard_normal((batch, LATENT_DIM)).astype("float32")
+
+
+def built(head, **options):
+    """A decoder with random weights everywhere: a new `GridDecoder` shows all z alike."""
+    decoder = head(width=16, **options)
+    shapes = [(None, None, None, channels) for channels in STAGE_CHANNELS]
+    decoder.build(shapes, (None, LATENT_DIM))
+    for weight in decoder.trainable_variables:
+        weight.assign_add(keras.random.normal(weight.shape, stddev=0.1))
+    return decoder
+
+
+@HEADS
+def test_contract(head, rng, tmp_path):
+    def make(dtype):
+        return head(width=16, dtype=dtype)
+
+    arguments = [random_contents(rng, 33, 47, batch=2), latent(rng, 2)]
+    check_layer(make, arguments, tmp_path, half_dtypes=["float32"])
+
+
+@HEADS
+@pytest.mark.parametrize("size", [(33, 47), (45, 64)])
+def test_picture_has_the_size_of_the_content(head, size, rng):
+    picture = built(head)(random_contents(rng, *size, batch=2), latent(rng, 2))
+    assert picture.shape == (2, *size, 3)
+    assert picture.dtype == "float32"
+    assert np.isfinite(picture).all()
+
+
+@HEADS
+def test_quality_changes_the_picture(head, rng):
+    decoder, contents = built(head), random_contents(rng, 32, 48)
+    first, second = decoder(contents, latent(rng)), decoder(contents, latent(rng))
+    assert np.mean(abs(first - second)) > 0.01
+
+
+@HEADS
+def test_pictures_of_a_batch_do_not_mix(head, rng):
+    decoder, contents, z = built(head), random_contents(rng, 33, 40, batch=2), latent(rng, 2)
+    alone = decoder([content[1:] for content in contents], z[1:])
+    np.testing.assert_allclose(decoder(contents, z)[1:], alone, atol=1e-4)
+
+
+@HEADS
+def test_pixels_are_a_slice_of_the_whole(head, rng):
+    decoder, contents, z = built(head), random_contents(rng, 33, 47), latent(rng)
+    whole = np.asarray(decoder(contents, z))
+    rows, columns = np.arange(1, 33, 2), np.array([0, 5, 6, 46])
+    some = decoder(contents, z, pixels=(rows, columns))
+    np.testing.assert_allclose(some, whole[:, rows][:, :, columns], atol=1e-5)
+
+
+@HEADS
+def test_colours_of_the_picture_reach_the_rendering_through_z_alone(head, rng):
+    """A gain and an offset of each colour leave the content, so also G(n, z), as it was."""
+    decoder, split, z = built(head), InstanceSplit(), latent(rng)
+    _, *deeper = random_contents(rng, 32, 48)
+    picture = rng.random((1, 32, 48, 3), "float32")
+    changed = picture * np.float32([0.4, 0.7, 1.0]) + np.float32([0.3, 0.0, -0.1])
+    first, second = (decoder([split(p)[0], *deeper], z) for p in (picture, changed))
+    np.testing.assert_allclose(first, second, atol=2e-3 * np.max(abs(first)))
+
+
+def test_new_grid_decoder_shows_the_normalised_picture_in_grey_world(rng):
+    contents = random_contents(rng, 33, 47)
+    picture = GridDecoder(width=16)(contents, latent(rng))
+    np.testing.assert_allclose(picture, 0.2 * contents[0] + 0.5, atol=1e-5)
+
+
+@HEADS
+def test_sizes_unknown_to_the_graph(head, rng):
+    decoder, z = built(head), latent(rng)
+    signature = [
+        [tf.TensorSpec([None, None, None, channels]) for channels in STAGE_CHANNELS],
+        tf.TensorSpec([None, LATENT_DIM]),
+    ]
+    graph = tf.function(lambda contents, z: decoder(contents, z), input_signature=signature)
+    for size in ((32, 40), (45, 33)):
+        contents = random_contents(rng, *size)
+        np.testing.assert_allclose(graph(contents, z), decoder(contents, z), atol=1e-4)
+
+
+# === Change of quality ===
+
+
+def rendered_change(decoder, contents, z, new_z):
+    content = contents[0]
+    pixels = (np.arange(content.shape[1]), np.arange(content.shape[2]))
+    grid = decoder.change(contents, z, new_z)
+    return np.asarray(decoder.render(grid, content, pixels, content.shape[1:3]))
+
+
+@HEADS
+def test_no_change_of_quality_is_no_change_at_all(head, rng):
+    decoder, contents, z = built(head), random_contents(rng, 33, 47), latent(rng)
+    change = rendered_change(decoder, contents, z, z)
+    np.testing.assert_array_equal(change, np.zeros_like(change))
+
+
+def test_change_of_the_grid_head_is_the_difference_of_two_renderings(rng):
+    decoder, contents = built(GridDecoder), random_contents(rng, 33, 47)
+    z, new_z = latent(rng), latent(rng)
+    expected = decoder(contents, new_z) - decoder(contents, z)
+    assert np.mean(abs(expected)) > 0.01
+    np.testing.assert_allclose(rendered_change(decoder, contents, z, new_z), expected, atol=1e-4)
+
+
+def guided_filter(guide, target, window, epsilon):
+    """He, Sun and Tang, eq. (5)-(8), one channel, means over the part of a window inside."""
+
+    def mean(values):
+        inside = ndimage.uniform_filter(np.ones_like(values), window, mode="constant")
+        return ndimage.uniform_filter(values, window, mode="constant") / inside
+
+    covariance = mean(guide * target) - mean(guide) * mean(target)
+    slope = covariance / (mean(guide**2) - mean(guide) ** 2 + epsilon)
+    offset = mean(target) - slope * mean(guide)
+    return mean(slope) * guide + mean(offset)
+
+
+def test_change_of_the_rgb_head_is_the_guided_filter_of_the_difference(rng):
+    decoder, contents = built(RGBDecoder), random_contents(rng, 33, 47)
+    z, new_z = latent(rng), latent(rng)
+    difference = np.asarray(decoder(contents, new_z) - decoder(contents, z), "float64")
+    change = rendered_change(decoder, contents, z, new_z)
+    for channel in range(3):
+        expected = guided_filter(
+            contents[0][0, ..., channel].astype("float64"),
+            difference[0, ..., channel],
+            RGBDecoder.WINDOW,
+            RGBDecoder.EPSILON,
+        )
+        np.testing.assert_allclose(change[0, ..., channel], expected, atol=1e-3)
+
+
+def test_take_pixels():
+    picture = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3)
+    taken = take_pixels(picture, (np.array([3, 0]), np.array([1])))
+    np.testing.assert_array_equal(taken, picture[:, [3, 0]][:, :, [1]])

@@ -1,0 +1,159 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from qdnet_keras import QDNet
+from qdnet_keras.errors import PresetError
+from qdnet_keras.presets import (
+    CONFIG,
+    WEIGHTS,
+    named_weights,
+    preset_folder,
+    preset_names,
+    read_preset_config,
+)
+
+
+@pytest.fixture
+def preset(tiny_preset, tmp_path):
+    """A copy of the tiny preset that a test may damage."""
+    return shutil.copytree(tiny_preset, tmp_path / "preset")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_preset):
+    return QDNet.from_preset(tiny_preset)
+
+
+def message(call, *arguments):
+    """The one sentence of the `PresetError` that a call raises."""
+    with pytest.raises(PresetError) as caught:
+        call(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text and text.endswith(".")
+    return text
+
+
+# === What is stored ===
+
+
+def test_every_weight_is_stored_once(model, tiny_preset):
+    stored = load_file(tiny_preset / WEIGHTS)
+    counted = [weight for weight in model.weights if "seed_generator" not in weight.path]
+    assert len(stored) == len(counted)
+    assert sum(array.size for array in stored.values()) == sum(
+        int(np.prod(weight.shape)) for weight in counted
+    )
+    kernels = [array for name, array in stored.items() if name.endswith("kernel")]
+    assert len(kernels) > 50 and {array.dtype.name for array in kernels} == {"float16"}
+    assert stored["bank"].dtype == "float32"
+
+
+def test_loaded_weights_are_the_stored_ones(model, tiny_preset):
+    stored = load_file(tiny_preset / WEIGHTS)
+    for name, weight in named_weights(model).items():
+        np.testing.assert_array_equal(weight, stored[name].astype("float32"), err_msg=name)
+
+
+def test_saving_what_was_loaded_gives_the_same_files(model, tiny_preset, tmp_path):
+    """Byte by byte, although this network has another name and process state."""
+    for folder in (tmp_path / "first", tmp_path / "deep" / "second"):
+        model.save_to_preset(folder)
+        assert sorted(file.name for file in folder.iterdir()) == [CONFIG, WEIGHTS]
+        for file in (CONFIG, WEIGHTS):
+            assert (folder / file).read_bytes() == (tiny_preset / file).read_bytes()
+
+
+def test_config_has_the_arguments_of_the_network(model, tiny_preset):
+    stored = read_preset_config(tiny_preset)["model"]
+    assert stored.items() <= model.get_config().items()
+    assert (stored["latent_dim"], stored["bank_size"]) == (4, 8)
+    assert "dtype" not in stored and "name" not in stored
+
+
+def test_saving_replaces_an_older_preset(model, preset):
+    (preset / WEIGHTS).write_bytes(b"old")
+    (preset / "CARD.md").write_text("mine")
+    model.save_to_preset(preset)
+    assert len(load_file(preset / WEIGHTS)) == len(named_weights(model))
+    assert (preset / "CARD.md").read_text() == "mine"
+
+
+def test_values_beyond_half_precision_are_stored(model, tmp_path):
+    """BatchNormalization's running variance of unscaled features can exceed 65504."""
+    name = next(name for name in named_weights(model) if name.endswith("conv1_bn/moving_variance"))
+    variance = named_weights(model)[name]
+    before = np.asarray(variance)
+    variance.assign(np.full(variance.shape, 1e5, "float32"))
+    try:
+        model.save_to_preset(tmp_path)
+    finally:
+        variance.assign(before)
+    np.testing.assert_allclose(
+        load_file(tmp_path / WEIGHTS)[name].astype("float32"), 1e5, rtol=1e-3
+    )
+
+
+# === Which preset ===
+
+
+def test_folders_and_names(tiny_preset):
+    assert preset_folder(tiny_preset) == preset_folder(str(tiny_preset)) == tiny_preset
+    for name in preset_names():
+        assert (preset_folder(name) / CONFIG).is_file()
+
+
+def test_missing_preset(tmp_path):
+    assert "'no-such'" in message(QDNet.from_preset, "no-such")
+    assert str(tmp_path) in message(QDNet.from_preset, tmp_path)
+
+
+# === Damaged presets ===
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": 3}'])
+def test_config_of_another_form(preset, text):
+    (preset / CONFIG).write_text(text)
+    assert str(preset) in message(QDNet.from_preset, preset)
+
+
+@pytest.mark.parametrize("change", [{"colour": 1}, {"head": "unet"}, {"latent_dim": -1}])
+def test_config_with_wrong_arguments(preset, change):
+    config = json.loads((preset / CONFIG).read_text())
+    config["model"].update(change)
+    (preset / CONFIG).write_text(json.dumps(config))
+    assert str(preset) in message(QDNet.from_preset, preset)
+
+
+def test_weights_cut_short(preset):
+    content = (preset / WEIGHTS).read_bytes()
+    (preset / WEIGHTS).write_bytes(content[: len(content) // 2])
+    assert str(preset) in message(QDNet.from_preset, preset)
+
+
+def test_weights_absent(preset):
+    (preset / WEIGHTS).unlink()
+    assert str(preset) in message(QDNet.from_preset, preset)
+
+
+def test_weights_that_do_not_fit(preset):
+    stored = load_file(preset / WEIGHTS)
+    name = "scorer/hidden_0/kernel"
+
+    save_file({key: value for key, value in stored.items() if key != name}, preset / WEIGHTS)
+    assert name in message(QDNet.from_preset, preset)
+    save_file({**stored, "extra": np.zeros(2, "float16")}, preset / WEIGHTS)
+    assert "extra" in message(QDNet.from_preset, preset)
+    save_file({**stored, name: stored[name][:-1]}, preset / WEIGHTS)
+    text = message(QDNet.from_preset, preset)
+    assert name in text and "(3, 8)" in text and "(4, 8)" in text
+
+
+def test_arguments_may_be_replaced(tiny_preset):
+    half = QDNet.from_preset(tiny_preset, dtype="mixed_float16", alpha=3.0)
+    assert half.dtype_policy.name == "mixed_float16"
+    assert half.alpha == 3.0
+    assert half.get_config()["beta"] == read_preset_config(tiny_preset)["model"]["beta"]
