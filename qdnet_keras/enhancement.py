@@ -8,8 +8,8 @@ The rendering is the picture plus the change G(n, ẑ) − G(n, z): at ε = 0 it
 and what the decoder cannot reproduce is kept. Steps 1 to 3 see a small working copy; the change
 is a grid of colour transforms that `render` applies to the original pixels in bands.
 
-All functions but `enhance_pixels` are TensorFlow graphs over a batch; rows do not influence each
-other.
+`enhance_pixels` and `render_pixels` take arrays; the other functions are TensorFlow graphs over a
+batch whose rows do not influence each other.
 """
 
 from collections.abc import Callable
@@ -102,16 +102,15 @@ def enhance_pixels(
         raise ValueError(f"The sampler must be one of {SAMPLERS}. Received: sampler={sampler!r}")
     if sampler == "bank" and not model.bank_size:
         raise ValueError("The model has no latent bank; use sampler='prior' or fill one.")
-    graphs = _graphs(model)
     working = working_copy(pixels, long_side)
-    change = graphs.find[sampler](
+    change = _graphs(model).find[sampler](
         working[None], np.array([target], np.float32), np.float32(tolerance), np.int32(seed)
     )
     epsilon, before = float(change.epsilon[0]), float(change.score_before[0])
     if epsilon == 0.0:
         output, after = pixels.copy(), before
     else:
-        output = _render_bands(graphs.render, change, pixels)
+        output = render_pixels(model, change, pixels)
         after = score_pixels(model, output, long_side).score
     return Enhanced(output, target, before, after, epsilon, abs(after - target) <= tolerance)
 
@@ -350,13 +349,15 @@ def render(
     return band + model.decoder.render(change.grid, content, pixels, size)
 
 
-def _render_bands(render_graph: Callable, change: Change, pixels: np.ndarray) -> np.ndarray:
+def render_pixels(model: QDNet, change: Change, pixels: np.ndarray) -> np.ndarray:
+    """Applies a change to a whole picture, uint8 or uint16 `[height, width, 3]`, in bands."""
+    graph = _graphs(model).render
     height, width = pixels.shape[:2]
     output = np.empty_like(pixels)
     rows = max(1, BAND_PIXELS // width)
     for first in range(0, height, rows):
         band = to_float(pixels[first : first + rows])[None]
-        rendered = render_graph(change, band, np.int32(first), np.array([height, width], np.int32))
+        rendered = graph(change, band, np.int32(first), np.array([height, width], np.int32))
         output[first : first + rows] = from_float(rendered[0].numpy(), pixels.dtype)
     return output
 

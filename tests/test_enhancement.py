@@ -1,0 +1,211 @@
+"""Enhancement against SciPy's root finder, synthetic loops and properties of the rendering."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.optimize import brentq
+
+from qdnet_keras import QDNet
+from qdnet_keras import enhancement as module
+from qdnet_keras.enhancement import (
+    choose_latent,
+    close_loop,
+    enhance_pixels,
+    render_pixels,
+    search_epsilon,
+)
+from qdnet_keras.images import to_float
+from qdnet_keras.scoring import score_pixels
+
+
+@pytest.fixture(scope="module")
+def model(tiny_preset) -> QDNet:
+    """The tiny network with a scorer that rises along the first latent dimension."""
+    model = QDNet.from_preset(tiny_preset)
+    random = np.random.default_rng(1)
+    for layer in model.scorer.hidden:
+        layer.kernel.assign(np.abs(random.normal(0.3, 0.1, layer.kernel.shape)))
+        layer.bias.assign(np.full(layer.bias.shape, 0.5))
+    model.scorer.output_layer.kernel.assign(np.full((8, 1), 0.3))
+    _, loc, _ = model.encode(tf.fill([1, 64, 64, 3], 0.5))
+    model.scorer.output_layer.bias.assign(-model.scorer(loc))  # about 50 in MOS units
+    kernel = model.decoder.transforms.kernel
+    kernel.assign(random.normal(0.0, 0.01, kernel.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    random = np.random.default_rng(2)
+    coarse = tf.image.resize(random.uniform(20, 230, (6, 8, 3)), (90, 130), "bicubic")
+    return np.clip(coarse + random.normal(0, 4, (90, 130, 3)), 0, 255).astype(np.uint8)
+
+
+def latents(count: int, seed: int = 0) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(seed).standard_normal((count, 4)), tf.float32)
+
+
+def test_search_finds_the_root_that_scipy_finds(model):
+    z, far = latents(6), latents(6, 1)
+    ends = np.asarray(model.score_latent(z)), np.asarray(model.score_latent(far))
+    target = (0.3 * ends[0] + 0.7 * ends[1]).astype(np.float32)
+    epsilon = search_epsilon(model, z, far, tf.constant(target)).numpy()
+    for row in range(6):
+
+        def gap(share: float, row: int = row) -> float:
+            mixed = z[row : row + 1] + share * (far[row : row + 1] - z[row : row + 1])
+            return float(model.score_latent(mixed)[0]) - target[row]
+
+        assert abs(gap(epsilon[row])) < 0.02
+        assert epsilon[row] == pytest.approx(brentq(gap, 0.0, 1.0), abs=0.02)
+
+
+def test_search_without_a_crossing_returns_the_best_end(model):
+    z, far = latents(3), latents(3, 1)
+    epsilon = search_epsilon(model, z, far, tf.fill([3], 1e4)).numpy()
+    ends = np.stack([model.score_latent(z), model.score_latent(far)])
+    np.testing.assert_allclose(epsilon, ends.argmax(axis=0), atol=1e-3)
+
+
+def test_search_survives_a_flat_scorer(model):
+    z = latents(2)
+    assert np.isfinite(search_epsilon(model, z, z, tf.constant([10.0, 90.0])).numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda e: 40.0 + 30.0 * e,
+        lambda e: 40.0 + 30.0 * e**3,
+        lambda e: 40.0 + 30.0 * tf.sqrt(e),
+        lambda e: 40.0 + 25.0 * e + 3.0 * tf.sin(12.0 * e),
+        lambda e: 40.0 - 20.0 * e,
+    ],
+)
+def test_closed_loop_meets_targets_between_the_ends(curve):
+    ends = np.sort([float(curve(tf.constant(0.0))), float(curve(tf.constant(1.0)))])
+    target = tf.constant(np.linspace(ends[0] + 2, ends[1] - 2, 7), tf.float32)
+    before = tf.fill([7], 40.0)
+    start = tf.fill([7], 0.3)
+    epsilon, score = close_loop(curve, before, target, start, tf.constant(1.0))
+    assert (abs(score - target) <= 1.0).numpy().all()
+    np.testing.assert_allclose(curve(epsilon), score, atol=1e-3)
+
+
+def test_closed_loop_keeps_the_picture_when_nothing_is_nearer():
+    target, before = tf.constant([70.0]), tf.constant([50.0])
+    epsilon, score = close_loop(
+        lambda e: 50.0 - 30.0 * e, before, target, tf.constant([0.5]), tf.constant(1.0)
+    )
+    assert float(epsilon[0]) == 0.0
+    assert float(score[0]) == 50.0
+
+
+def test_closed_loop_reports_the_best_when_the_target_is_out_of_reach():
+    epsilon, score = close_loop(
+        lambda e: 40.0 + 10.0 * e,
+        tf.constant([40.0]),
+        tf.constant([90.0]),
+        tf.constant([0.5]),
+        tf.constant(1.0),
+    )
+    assert float(epsilon[0]) > 0.95
+    assert float(score[0]) == pytest.approx(50.0, abs=0.5)
+
+
+@pytest.mark.parametrize("sampler", ["bank", "prior"])
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_chosen_latent_lies_beyond_a_target_that_exists(model, sampler, direction):
+    z = latents(4, 3)
+    pool = np.asarray(model.score_latent(model.bank))
+    middle = np.float32(np.median(pool))
+    score = tf.fill([4], middle - direction)
+    target = tf.fill([4], middle + 0.1 * direction - module.MARGIN * direction)
+    score = tf.minimum(score, target - 1.0) if direction > 0 else tf.maximum(score, target + 1.0)
+    chosen = choose_latent(model, z, score, target, tf.constant(0), sampler)
+    reached = direction * (model.score_latent(chosen) - target)
+    assert (reached >= -1e-3).numpy().all()
+
+
+def test_prior_fallback_stays_inside_the_ball_of_the_prior(model):
+    z = latents(2, 4)
+    score = model.score_latent(z)
+    chosen = choose_latent(model, z, score, tf.fill([2], 1e6), tf.constant(0), "prior")
+    assert (tf.norm(chosen, axis=-1) <= 3.644).numpy().all()  # sqrt(chi2.ppf(0.99, 4))
+    assert (model.score_latent(chosen) > score).numpy().all()
+
+
+def test_present_score_as_target_returns_the_very_picture(model, picture):
+    before = score_pixels(model, picture).score
+    result = enhance_pixels(model, picture, before)
+    assert np.array_equal(result.pixels, picture)
+    assert result.reached
+    assert result.epsilon == 0.0
+    assert result.score_before == pytest.approx(before, abs=1e-3)
+
+
+def test_result_reports_the_score_of_the_pixels_it_returns(model, picture):
+    before = score_pixels(model, picture).score
+    for target in (min(before + 6.0, 100.0), max(before - 6.0, 0.0)):
+        result = enhance_pixels(model, picture, target)
+        assert result.pixels.shape == picture.shape
+        assert result.pixels.dtype == picture.dtype
+        again = score_pixels(model, result.pixels).score
+        assert result.score_after == pytest.approx(again, abs=1e-3)
+        assert abs(again - target) <= abs(before - target) + 0.5
+        assert result.reached == (abs(again - target) <= module.TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def change(model, picture) -> module.Change:
+    """A strong change of the picture, whatever the scorer thinks of it."""
+    image = to_float(picture)[None]
+    contents, z, _ = model.encode(image)
+    _, mean, std = model.encoder.split(image)
+    grid = model.decoder.change(contents, z, z + 2.0)
+    assert float(tf.reduce_max(tf.abs(grid))) > 0.02
+    one = tf.ones([1])
+    return module.Change(grid, mean, std, one, one, one)
+
+
+def test_rendering_does_not_depend_on_the_bands(model, change, picture, monkeypatch):
+    whole = render_pixels(model, change, picture)
+    assert np.abs(whole.astype(int) - picture).mean() > 2.0
+    monkeypatch.setattr(module, "BAND_PIXELS", 130 * 7)
+    assert np.abs(whole.astype(int) - render_pixels(model, change, picture)).max() <= 1
+
+
+def test_rendering_equals_the_difference_of_two_decodings(model, change, picture):
+    image = to_float(picture)[None]
+    contents, z, _ = model.encode(image)
+    expected = image + model.decode(contents, z + 2.0) - model.decode(contents, z)
+    expected = np.clip(expected[0], 0.0, 1.0)
+    np.testing.assert_allclose(
+        to_float(render_pixels(model, change, picture)), expected, atol=1.0 / 255.0
+    )
+
+
+def test_sixteen_bits_follow_eight_bits(model, change, picture):
+    eight = render_pixels(model, change, picture)
+    sixteen = render_pixels(model, change, picture.astype(np.uint16) * 257)
+    assert sixteen.dtype == np.uint16
+    assert np.abs(to_float(sixteen) - to_float(eight)).max() <= 0.51 / 255.0
+
+
+def test_large_picture_gets_the_change_of_its_working_copy(model, change, picture):
+    large = picture.repeat(4, axis=0).repeat(4, axis=1)
+    back = render_pixels(model, change, large).reshape(90, 4, 130, 4, 3).mean(axis=(1, 3))
+    assert np.abs(back - render_pixels(model, change, picture)).max() < 4.0
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        (float("nan"), {}, "target"),
+        (101.0, {}, "target"),
+        (50.0, {"sampler": "magic"}, "sampler"),
+    ],
+)
+def test_wrong_arguments_are_refused(model, picture, target, options, message):
+    with pytest.raises(ValueError, match=message):
+        enhance_pixels(model, picture, target, **options)
