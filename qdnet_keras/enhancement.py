@@ -247,7 +247,7 @@ def search_epsilon(model: QDNet, z: tf.Tensor, far: tf.Tensor, target: tf.Tensor
 
     def step(count, epsilon, low, high, best, best_gap):
         gap, slope = _latent_gap(model, z, far, epsilon, target)
-        better = tf.abs(gap) < best_gap
+        better = (tf.abs(gap) < best_gap) & (best_gap > SEARCH_TOLERANCE)
         best, best_gap = tf.where(better, epsilon, best), tf.where(better, tf.abs(gap), best_gap)
         before_crossing = tf.sign(gap) == tf.sign(gap_at_zero)
         low = tf.where(before_crossing, epsilon, low)
@@ -284,7 +284,7 @@ def close_loop(
     """Corrects ε until the score of the rendering itself meets the target.
 
     The score as a function of ε is known at 0 (the picture as it is). Below the target ε grows
-    along the secant from there, at least half way to 1; once the target is bracketed, regula falsi
+    along the secant from there, at most to 1; once the target is bracketed, regula falsi
     (Illinois variant) narrows it.
 
     Args:
@@ -301,9 +301,13 @@ def close_loop(
     upward = tf.where(target >= before, 1.0, -1.0)
     at_start = upward * (before - target)
 
+    def unfinished(low: tf.Tensor, best_score: tf.Tensor) -> tf.Tensor:
+        return (tf.abs(best_score - target) > tolerance) & (low < 1.0)
+
     def step(count, epsilon, low, low_gap, high, high_gap, best, best_score):
         score = rescore(epsilon)
-        better = tf.abs(score - target) < tf.abs(best_score - target)
+        nearer = tf.abs(score - target) < tf.abs(best_score - target)
+        better = nearer & unfinished(low, best_score)
         best, best_score = tf.where(better, epsilon, best), tf.where(better, score, best_score)
         gap = upward * (score - target)
         short = gap < 0.0
@@ -313,16 +317,15 @@ def close_loop(
         low, high = tf.where(short, epsilon, low), tf.where(short, high, epsilon)
         falsi = low - new_low_gap * (high - low) / (new_high_gap - new_low_gap)
         secant = epsilon * at_start / (at_start - gap)
-        halfway = 0.5 * (low + 1.0)
-        grown = tf.where(secant > low, tf.minimum(secant, halfway), halfway)
+        grown = tf.where(secant > low, tf.minimum(secant, 1.0), 0.5 * (low + 1.0))
         bracketed = high <= 1.0
         epsilon = tf.where(bracketed, falsi, grown)
         return count + 1, epsilon, low, new_low_gap, high, new_high_gap, best, best_score
 
     start = (0, tf.maximum(epsilon, 0.02), zero, at_start, 2.0 + zero, -at_start, zero, before)
     result = tf.while_loop(
-        lambda count, *state: (
-            (count < RENDERINGS) & tf.reduce_any(tf.abs(state[-1] - target) > tolerance)
+        lambda count, _, low, *state: (
+            (count < RENDERINGS) & tf.reduce_any(unfinished(low, state[-1]))
         ),
         step,
         start,

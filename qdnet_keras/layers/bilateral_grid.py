@@ -4,23 +4,28 @@ import tensorflow as tf
 AFFINE = 12  # coefficients of a 3×4 colour transform
 
 
-def interpolation_weights(pixels, size, cells):
-    """Bilinear weights of pixels of a line of `size` pixels on `cells` grid cells.
+def grid_position(pixels, size, cells):
+    """Where pixels of a line of `size` pixels lie on a line of `cells` grid cells.
 
     Pixel and cell centres are at half-integers, as in `tf.image.resize`; pixels outside the
-    outermost centres take the outermost cell.
+    outermost centres lie on the outermost cell.
 
     Args:
         pixels: Integer tensor of pixel indices, shape `(count,)`.
         size, cells: Lengths of the line, scalars.
 
     Returns:
-        Tensor of shape `(count, cells)`, float32, rows summing to 1.
+        Tensor of shape `(count,)`, float32, values in 0..cells - 1.
     """
     cells = tf.cast(cells, tf.float32)
     position = (tf.cast(pixels, tf.float32) + 0.5) * cells / tf.cast(size, tf.float32) - 0.5
-    position = tf.clip_by_value(position, 0.0, cells - 1.0)
-    return tf.maximum(0.0, 1.0 - tf.abs(position[:, None] - tf.range(cells)[None, :]))
+    return tf.clip_by_value(position, 0.0, cells - 1.0)
+
+
+def _neighbours(position, cells):
+    """The two cells around each position and the share of the second."""
+    first = tf.minimum(tf.cast(position, tf.int32), tf.maximum(cells - 2, 0))
+    return first, tf.minimum(first + 1, cells - 1), position - tf.cast(first, tf.float32)
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
@@ -49,17 +54,25 @@ class BilateralGrid(keras.layers.Layer):
     """
 
     def call(self, grid, guide, picture, pixels, size):
-        cells_y, cells_x = tf.shape(grid)[1], tf.shape(grid)[2]
-        down = interpolation_weights(pixels[0], size[0], cells_y)
-        across = interpolation_weights(pixels[1], size[1], cells_x)
-        lines = tf.einsum("yi,bijc->byjc", down, grid)
+        batch, rows, columns, _ = tf.unstack(tf.shape(picture))
+        cells_y, cells_x, depth = tf.shape(grid)[1], tf.shape(grid)[2], grid.shape[-1] // AFFINE
 
-        depth = grid.shape[-1] // AFFINE
-        position = guide * (depth - 1.0)
-        transform = 0.0
-        for cell, layer in enumerate(tf.split(lines, depth, axis=-1)):
-            weight = tf.maximum(0.0, 1.0 - tf.abs(position - cell))
-            transform += weight[..., None] * tf.einsum("xj,byjc->byxc", across, layer)
-        transform = tf.reshape(transform, [*tf.unstack(tf.shape(picture))[:3], 3, 4])
+        above, below, share = _neighbours(grid_position(pixels[0], size[0], cells_y), cells_y)
+        share = share[:, None, None]
+        lines = tf.gather(grid, above, axis=1) * (1.0 - share)
+        lines += tf.gather(grid, below, axis=1) * share
+        lines = tf.reshape(lines, [batch * rows, cells_x * depth, AFFINE])
+
+        left, right, across = _neighbours(grid_position(pixels[1], size[1], cells_x), cells_x)
+        guide = tf.reshape(guide, [batch * rows, columns]) * (depth - 1.0)
+        dark, bright, along = _neighbours(guide, depth)
+        across, along = across[:, None], along[..., None]
+
+        def cell(x, g):
+            return tf.gather(lines, x * depth + g, batch_dims=1)
+
+        transform = (cell(left, dark) * (1.0 - along) + cell(left, bright) * along) * (1.0 - across)
+        transform += (cell(right, dark) * (1.0 - along) + cell(right, bright) * along) * across
+        transform = tf.reshape(transform, [batch, rows, columns, 3, 4])
         matrix, offset = transform[..., :3], transform[..., 3]
         return tf.reduce_sum(matrix * picture[..., None, :], axis=-1) + offset
