@@ -1,5 +1,6 @@
-"""The package in three functions: `load`, `score` and `enhance`."""
+"""Scores and renders pictures in one call each."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,53 +8,78 @@ from typing import Any
 import numpy as np
 
 from qdnet_keras.enhancement import Enhanced, enhance_pixels
-from qdnet_keras.images import read_photo
+from qdnet_keras.errors import ImageError
+from qdnet_keras.images import MIN_SIDE, read_photo
 from qdnet_keras.model import QDNet
 from qdnet_keras.presets import DEFAULT_PRESET
 from qdnet_keras.scoring import WORKING_SIDE, Score, score_pixels
 
-Picture = str | Path | np.ndarray
+Picture = str | os.PathLike[str] | np.ndarray
 
 
-@cache
-def load(preset: str = DEFAULT_PRESET) -> QDNet:
-    """The network of a released preset or of a preset folder; loaded once a process.
+def load(preset: str | os.PathLike[str] = DEFAULT_PRESET) -> QDNet:
+    """Loads a released preset by name, or a folder that training or `save_to_preset` wrote.
 
     Raises:
-        PresetError: If it does not exist or cannot be read.
+        PresetError: If it does not exist, is damaged or does not fit.
     """
     return QDNet.from_preset(preset)
 
 
-def score(picture: Picture, model: QDNet | None = None, long_side: int = WORKING_SIDE) -> Score:
-    """How good people would find a picture: `.score` (MOS, 0..100) and `.score_std`.
+def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORKING_SIDE) -> Score:
+    """Scores a picture.
 
     Args:
-        picture: Path, or uint8/uint16 array `[height, width, 3]`, sRGB-encoded, sides ≥ 32.
-        model: Default: the released preset.
-        long_side: The score is computed on a copy of at most this long side, in pixels.
+        picture: Path of a PNG, JPEG, TIFF or WebP file, or uint8 or uint16 `[height, width, 3]`,
+            sRGB-encoded, sides ≥ 32.
+        model: See `load`; by default the released preset, loaded at the first call.
+        long_side: The score is computed on a copy of at most this long side, pixels.
+
+    Returns:
+        `Score` with `score`, MOS units 0..100, higher is better, and `score_std`, its standard
+        deviation under the posterior.
 
     Raises:
-        ImageError: If the file cannot be used.
+        ImageError: If the file cannot be read or the array is of another shape or type.
     """
-    return score_pixels(model or load(), _pixels(picture), long_side)
+    return score_pixels(model or _default_model(), _pixels(picture), long_side)
 
 
 def enhance(
     picture: Picture, target: float, model: QDNet | None = None, **options: Any
 ) -> Enhanced:
-    """The picture re-rendered at a target score; see `enhance_pixels` for options and errors.
+    """Renders a picture at the score asked for, or as near to it as the model can.
 
     Args:
-        picture: Path, or uint8/uint16 array `[height, width, 3]`, sRGB-encoded, sides ≥ 32.
-        target: Score to reach, MOS units 0..100.
-        model: Default: the released preset.
+        picture: As for `score`.
+        target: Score asked for, MOS units 0..100; it may be below the picture's own.
+        model: See `load`; by default the released preset, loaded at the first call.
+        **options: `sampler`, `tolerance`, `long_side` and `seed`, see
+            `qdnet_keras.enhancement.enhance_pixels`.
+
+    Returns:
+        `Enhanced` with `pixels` in size and dtype of the input, `score_before`, `score_after`,
+        `epsilon` and `reached`.
 
     Raises:
-        ImageError: If the file cannot be used.
+        ImageError: If the file cannot be read or the array is of another shape or type.
+        ValueError: If the target or an option is out of range.
     """
-    return enhance_pixels(model or load(), _pixels(picture), target, **options)
+    return enhance_pixels(model or _default_model(), _pixels(picture), target, **options)
+
+
+@cache
+def _default_model() -> QDNet:
+    return load()
 
 
 def _pixels(picture: Picture) -> np.ndarray:
-    return picture if isinstance(picture, np.ndarray) else read_photo(picture).pixels
+    if not isinstance(picture, np.ndarray):
+        return read_photo(Path(picture)).pixels
+    fits = picture.ndim == 3 and picture.shape[2] == 3 and min(picture.shape[:2]) >= MIN_SIDE
+    if not fits or picture.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"The array is {picture.dtype} {list(picture.shape)}; give uint8 or uint16 "
+            f"[height, width, 3] with sides of at least {MIN_SIDE}."
+        )
+    return picture

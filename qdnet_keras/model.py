@@ -277,10 +277,16 @@ class QDNet(keras.Model):
     # === Enhancement's memory of real qualities ===
 
     def fill_bank(self, latents):
-        """Stores `bank_size` latents, evenly spread over those given `(count, latent_dim)`."""
+        """Stores `bank_size` latents, evenly spread over those given `(count, latent_dim)`.
+
+        The twentieth that lies farthest from the mean, in standard deviations, is left out: such
+        qualities are shared with no other picture.
+        """
         latents = np.asarray(latents, "float32")
-        chosen = np.linspace(0, len(latents) - 1, self.bank_size).round().astype(int)
-        self.bank.assign(latents[chosen])
+        distance = np.square((latents - latents.mean(0)) / (latents.std(0) + 1e-6)).sum(-1)
+        typical = latents[distance <= np.quantile(distance, 0.95)]
+        chosen = np.linspace(0, len(typical) - 1, self.bank_size).round().astype(int)
+        self.bank.assign(typical[chosen])
 
     # === Config and presets ===
 

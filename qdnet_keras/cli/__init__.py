@@ -1,34 +1,60 @@
-"""The command line, one file a command. Nothing heavy is imported before a command runs."""
+"""The command `qdnet-keras`: one module a subcommand.
 
-from typing import Annotated
+Modules here import nothing heavy, TensorFlow least of all, before a command runs.
+"""
+
+import os
+import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from qdnet_keras._version import __version__
-from qdnet_keras.cli.demo import demo
-from qdnet_keras.cli.enhance import enhance
-from qdnet_keras.cli.info import info
-from qdnet_keras.cli.score import score
-from qdnet_keras.cli.train import train
+from qdnet_keras.cli import demo, enhance, info, score, train
+from qdnet_keras.cli.output import EXIT_CODES, print_error
+from qdnet_keras.errors import QDNetError
 
-EXIT_CODES = (
-    "Exit codes: 0 all done; 1 some files of a batch failed; 2 wrong usage; "
-    "3 image; 4 data set; 5 configuration; 6 preset; 7 output; 130 interrupted."
-)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class Commands(TyperGroup):
+    """Turns errors that a user can cause into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
+        try:
+            return super().invoke(ctx)
+        except QDNetError as error:
+            print_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print_error("interrupted.")
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
-    help="Scores tone-mapped photographs and re-renders them at the score asked for.",
+    cls=Commands,
+    help="Score tone-mapped photographs, and render them at the quality asked for.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, enhance, train, demo, info):
-    app.command(epilog=EXIT_CODES)(command)
+for name, module in {
+    "score": score,
+    "enhance": enhance,
+    "train": train,
+    "demo": demo,
+    "info": info,
+}.items():
+    app.command(name, epilog=EXIT_CODES)(module.run)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"qdnet-keras {__version__}")
         raise typer.Exit
 
@@ -38,7 +64,7 @@ def main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:

@@ -1,128 +1,91 @@
-"""What the commands share: options, quiet start of TensorFlow, errors, rows of results."""
+"""Options that several commands have, and how they read pictures and load a model."""
 
-import functools
-import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qdnet_keras.errors import QDNetError
+from qdnet_keras.errors import OutputError
 
 if TYPE_CHECKING:
+    from qdnet_keras.images import Photo
     from qdnet_keras.model import QDNet
 
-Command = TypeVar("Command", bound=Callable[..., None])
+STDIN = "-"
 
-PresetOption = Annotated[
-    str, typer.Option("--preset", help="Name of a released preset, or a preset folder.")
+Preset = Annotated[
+    str, typer.Option(help="Name of a released preset, or a folder that training wrote.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-WorkingSizeOption = Annotated[
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]
+WorkingSize = Annotated[
     int,
-    typer.Option("--working-size", min=32, help="Long side, in pixels, of the copy looked at."),
+    typer.Option(min=32, help="Long side, in pixels, of the copy that statistics are taken from."),
 ]
 
 
-def reports_errors(command: Command) -> Command:
-    """Errors of the user become one line on stderr and their exit code."""
+def read_input(name: str) -> "Photo":
+    """The photo in a file, or on standard input for "-". Raises `ImageError`."""
+    from qdnet_keras.images import read_photo
 
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except QDNetError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+    if name == STDIN:
+        return read_photo(sys.stdin.buffer.read(), "standard input")
+    return read_photo(name)
 
-    return wrapped  # type: ignore[return-value]
+
+@cache
+def load_model(preset: str) -> "QDNet":
+    """The model of a preset, loaded once. Raises `PresetError`."""
+    import_tensorflow()
+    from qdnet_keras.api import load
+
+    return load(preset)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without what its C++ code prints before logging can be set up."""
+    with _silent_stderr():
+        import tensorflow  # noqa: F401
 
 
 @contextmanager
-def quiet_start() -> Iterator[None]:
-    """Keeps the start-up chatter of TensorFlow's C++ off stderr; shows it if the start fails."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def _silent_stderr() -> Iterator[None]:
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
+        yield
+        return
     sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
-        try:
-            yield
-        except QDNetError:
-            raise
-        except BaseException:
-            chatter.seek(0)
-            os.write(saved, chatter.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
-def load_model(preset: str) -> "QDNet":
-    """The preset's network; the first import of TensorFlow happens here."""
-    with quiet_start():
-        from qdnet_keras.model import QDNet
+def prepare_output(path: Path, force: bool) -> None:
+    """Makes the folder of an output and checks what can be known before the work is done.
 
-        return QDNet.from_preset(preset)
-
-
-class Rows:
-    """Results of a batch as they come: a table for people or JSON lines, and failures.
-
-    Args:
-        columns: Heading and width of each column of the table, the first for the file.
-        as_json: Print JSON lines instead.
+    Raises:
+        OutputError: If `path` exists and `force` is not set, its suffix is of no known format, or
+            the folder cannot be made.
     """
+    from qdnet_keras.images import SUFFIXES
 
-    def __init__(self, columns: dict[str, int], as_json: bool):
-        self.columns = columns
-        self.as_json = as_json
-        self.done = 0
-        self.errors: list[QDNetError] = []
-
-    def add(self, record: dict[str, Any], cells: list[str]) -> None:
-        """Prints a result: `record` as JSON, or `cells` as a row."""
-        if self.as_json:
-            typer.echo(json.dumps(record))
-        else:
-            if not self.done:
-                typer.echo(self._row(list(self.columns)))
-            typer.echo(self._row(cells))
-        self.done += 1
-
-    @contextmanager
-    def item(self, file: str) -> Iterator[None]:
-        """Reports an error inside as the failure of `file`; the batch goes on."""
-        try:
-            yield
-        except QDNetError as error:
-            self.errors.append(error)
-            if self.as_json:
-                typer.echo(json.dumps({"file": file, "error": str(error)}))
-            else:
-                typer.echo(f"error: {error}", err=True)
-
-    def finish(self) -> None:
-        """Ends the command: the error's own exit code if nothing worked, 1 if some did."""
-        if self.errors:
-            codes = {error.exit_code for error in self.errors}
-            raise typer.Exit(1 if self.done or len(codes) > 1 else codes.pop())
-
-    def _row(self, cells: list[str]) -> str:
-        widths = self.columns.values()
-        first, *others = (
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join([first, *others]).rstrip()
+    if path.suffix and path.suffix.lower() not in SUFFIXES:
+        known = ", ".join(sorted(SUFFIXES))
+        raise OutputError(f"{path} has an unknown suffix; use one of {known}.")
+    if os.path.lexists(path) and not force:
+        raise OutputError(f"{path} exists already; choose another name or add --force.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path.parent} cannot be used as a folder ({error.strerror})."
+        ) from error

@@ -1,58 +1,64 @@
+"""`qdnet-keras demo`: the bundled photographs, scored and re-rendered."""
+
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qdnet_keras.cli.common import JsonOption, PresetOption, Rows, load_model, reports_errors
+import qdnet_keras
+from qdnet_keras.cli.common import AsJson, Force, Preset, load_model, prepare_output
+from qdnet_keras.cli.enhance import ladder_tile, write_ladder, write_rendering
+from qdnet_keras.cli.output import print_json
+from qdnet_keras.cli.score import score_all
 
-SHOWN = "bedroom_overexposed.jpg"
-TARGETS = (40.0, 45.0, 50.0, 55.0, 60.0)
+POOR = "sunrise_washed"
+TARGETS = (30, 40, 50, 60, 70)
+CHOSEN = 60
 
 
-@reports_errors
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo"),
-    preset: PresetOption = "open-tm",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
-    json_output: JsonOption = False,
+def run(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path(
+        "demo"
+    ),
+    preset: Preset = "open-tm",
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Score the bundled photographs and re-render one of them."""
-    from dataclasses import replace
-    from importlib import resources
+    """Score and re-render photographs that come along.
 
-    from qdnet_keras.errors import OutputError
-    from qdnet_keras.figures import ladder, save_figure
-    from qdnet_keras.images import read_photo, write_photo
+    One of the poor ones is rendered at ascending targets.
 
-    best_file, ladder_file = out / SHOWN.replace(".jpg", "_enhanced.jpg"), out / "ladder.png"
-    for path in (best_file, ladder_file):
-        if path.exists() and not force:
-            raise OutputError(f"{path} exists already; choose another --out or add --force.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be created ({error.strerror}).") from error
+    With --json: {"file", "score", "score_std"} for each photograph, then {"ladder", "enhanced"}.
+    """
+    from qdnet_keras.images import read_photo
+    from qdnet_keras.presets import preset_folder
+
+    preset_folder(preset)
+    ladder, enhanced = out / "ladder.png", out / f"{POOR}_{CHOSEN}.jpg"
+    for path in (ladder, enhanced):
+        prepare_output(path, force)
+
     samples = Path(str(resources.files("qdnet_keras") / "samples"))
+    names = sorted(file.name for file in samples.glob("*.jpg"))
+    score_all(names, preset, as_json, folder=str(samples))
+
+    photo = read_photo(samples / f"{POOR}.jpg")
     model = load_model(preset)
-    from qdnet_keras.enhancement import enhance_pixels
-    from qdnet_keras.scoring import score_pixels
+    rendered = {target: qdnet_keras.enhance(photo.pixels, target, model) for target in TARGETS}
+    tiles = [ladder_tile(rendering) for rendering in rendered.values()]
+    write_ladder(photo, rendered[CHOSEN].score_before, tiles, ladder, force)
+    write_rendering(photo, rendered[CHOSEN], enhanced, force)
+    if as_json:
+        print_json({"ladder": str(ladder), "enhanced": str(enhanced)})
+        return
+    typer.echo(
+        f"""
+Each scene is there in two renderings, one made better than the other: compare their scores.
 
-    files = sorted(samples.glob("*.jpg"))
-    rows = Rows({"file": 28, "score": 6, "± std": 6}, json_output)
-    for file in files:
-        result = score_pixels(model, read_photo(file).pixels)
-        rows.add(
-            {"file": file.name, "score": result.score, "score_std": result.score_std},
-            [file.name, f"{result.score:.1f}", f"{result.score_std:.1f}"],
-        )
-
-    photo = read_photo(samples / SHOWN)
-    steps = [enhance_pixels(model, photo.pixels, target) for target in TARGETS]
-    best = max(steps, key=lambda step: step.score_after)
-    write_photo(replace(photo, pixels=best.pixels), best_file, force=force)
-    tiles = [(photo.pixels, f"original: {best.score_before:.0f}")]
-    tiles += [(s.pixels, f"asked for {s.target:g}, got {s.score_after:.0f}") for s in steps]
-    save_figure(ladder(tiles), ladder_file, force)
-    if not json_output:
-        typer.echo(f"\n{SHOWN} at ascending targets: {ladder_file}")
-        typer.echo(f"its best rendering ({best.score_after:.0f}): {best_file}")
+{ladder}
+    {POOR}.jpg as it is, then rendered at targets {TARGETS[0]} to {TARGETS[-1]}. It should
+    look better from one to the next; below each is the score of the rendering itself.
+{enhanced}
+    The rendering at target {CHOSEN} in full size."""
+    )

@@ -1,158 +1,211 @@
-import sys
-from dataclasses import replace
+"""`qdnet-keras enhance`: photographs rendered at a target score."""
+
+import dataclasses
+import math
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import qdnet_keras
 from qdnet_keras.cli.common import (
-    JsonOption,
-    PresetOption,
-    Rows,
-    WorkingSizeOption,
+    STDIN,
+    AsJson,
+    Force,
+    Preset,
+    WorkingSize,
     load_model,
-    reports_errors,
+    prepare_output,
+    read_input,
 )
+from qdnet_keras.cli.output import Report
+from qdnet_keras.errors import ImageError, OutputError, PresetError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from qdnet_keras.enhancement import Enhanced
+    from qdnet_keras.images import Photo
+
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
 
 
-def _targets(text: str) -> list[float]:
-    try:
-        targets = [float(part) for part in text.split(",")]
-    except ValueError:
-        targets = []
-    if not targets or not all(0.0 <= target <= 100.0 for target in targets):
-        raise typer.BadParameter(f"{text!r} must be scores in 0..100, such as 30,40,50,60,70.")
-    return sorted(set(targets))
-
-
-@reports_errors
-def enhance(
+def run(
     images: Annotated[
-        list[Path],
-        typer.Argument(help="Pictures, folders (searched recursively), or - for stdin."),
+        list[str],
+        typer.Argument(metavar="IMG", help="Photographs, or - for standard input (needs -o)."),
     ],
     target: Annotated[
-        float | None, typer.Option(min=0.0, max=100.0, help="Score to render at, 0..100.")
+        str | None, typer.Option(metavar="T", help="Score to render at, 0 to 100.")
     ] = None,
     ladder: Annotated[
         str | None,
-        typer.Option(help="Scores such as 30,40,50,60,70: one file each and a ladder picture."),
+        typer.Option(
+            metavar="T,T,...",
+            help="Several targets instead, such as 30,40,50,60,70: a rendering for each, and all "
+            "side by side in <name>_ladder.png.",
+        ),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File; a folder for several outputs."),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="File to write; a folder for several photographs or a ladder. Without it: "
+            "<name>_<target>.<suffix> beside the photograph.",
+        ),
     ] = None,
     sampler: Annotated[
-        str,
-        typer.Option(help="Where z̄ comes from: bank (training qualities) or prior (the paper)."),
+        Literal["bank", "prior"],
+        typer.Option(help="Where other qualities come from: training pictures or N(0, I)."),
     ] = "bank",
     tolerance: Annotated[
-        float, typer.Option(min=0.05, help="Difference to the target that counts as reached.")
+        float, typer.Option(min=0, help="Largest distance to the target that counts as reached.")
     ] = 1.0,
-    preset: PresetOption = "open-tm",
-    working_size: WorkingSizeOption = 512,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
-    json_output: JsonOption = False,
+    preset: Preset = "open-tm",
+    working_size: WorkingSize = 512,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Re-render pictures at the score asked for; size, depth and metadata are kept."""
-    if (target is None) == (ladder is None) or target != target:
-        raise typer.BadParameter("Give either --target or --ladder.")
-    if sampler not in ("bank", "prior"):
-        raise typer.BadParameter(f"--sampler must be bank or prior, not {sampler!r}.")
-    targets = [target] if target is not None else _targets(ladder or "")
+    """Render photographs at a target score.
 
-    from qdnet_keras.images import find_photos, read_photo, write_photo
+    Format, size, depth and metadata stay as they are. The rendering is scored again; where the
+    target is out of reach, the nearest rendering is written and the table says so. A target below
+    a photograph's own score makes it worse.
 
-    files = list(find_photos(images))
-    if any(str(file) == "-" for file in files) and output is None:
-        raise typer.BadParameter("A picture from stdin needs --output.")
-    into_folder = ladder is not None or len(files) > 1 or (output is not None and output.is_dir())
-    model = load_model(preset)
-    from qdnet_keras.enhancement import enhance_pixels
-
-    rows = Rows({"output": 40, "target": 6, "before": 6, "after": 6, "": 24}, json_output)
-    for file in files:
-        with rows.item(str(file)):
-            outputs = _outputs(file, targets, output, into_folder, ladder is not None)
-            _refuse_existing(outputs, force)
-            stdin = str(file) == "-"
-            photo = read_photo(sys.stdin.buffer.read(), "stdin") if stdin else read_photo(file)
-            tiles = [(photo.pixels, "original")]
-            for aim, path in zip(targets, outputs, strict=False):
-                result = enhance_pixels(
-                    model,
-                    photo.pixels,
-                    aim,
-                    sampler=sampler,
-                    tolerance=tolerance,
-                    long_side=working_size,
-                )
-                write_photo(replace(photo, pixels=result.pixels), path, force=force)
-                _report(rows, file, path, result)
-                if ladder is not None:
-                    tiles[0] = (photo.pixels, f"original: {result.score_before:.0f}")
-                    tiles.append((_small(result.pixels), f"{aim:g} → {result.score_after:.0f}"))
-            if ladder is not None:
-                _write_ladder(tiles, outputs[-1], force)
-    rows.finish()
-
-
-def _outputs(
-    file: Path, targets: list[float], output: Path | None, into_folder: bool, ladder: bool
-) -> list[Path]:
-    """A path for each target, and the ladder's at the end."""
-    if output is not None and not into_folder:
-        return [output]
-    stem, suffix = ("stdin", ".png") if str(file) == "-" else (file.stem, file.suffix)
-    folder = output if output is not None else file.parent
-    paths = [folder / f"{stem}_{target:g}{suffix}" for target in targets]
-    return [*paths, folder / f"{stem}_ladder.png"] if ladder else paths
-
-
-def _refuse_existing(outputs: list[Path], force: bool) -> None:
-    from qdnet_keras.errors import OutputError
-
-    for path in outputs:
-        if path.exists() and not force:
-            raise OutputError(f"{path} exists already; choose another name or add --force.")
+    With --json: {"file", "output", "target", "score_before", "score_after", "epsilon", "reached"}
+    or {"file", "error"}.
+    """
+    targets = _targets(target, ladder)
+    if STDIN in images and output is None:
+        raise typer.BadParameter("standard input needs --output.", param_hint="IMG")
+    _check_preset(preset, sampler)
+    outputs = _Outputs(output, several=ladder is not None or len(images) > 1, force=force)
+    options = {"sampler": sampler, "tolerance": tolerance, "long_side": working_size}
+    report = Report(("file", "target", "before", "after", "output"), images, as_json)
+    for file in images:
+        report.start(file)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent} cannot be created ({error.strerror}).") from error
+            photo = read_input(file)
+            paths = [outputs.take(file, f"{score:g}", photo.format) for score in targets]
+            strip = outputs.take(file, "ladder", "PNG") if ladder else None
+            tiles = []
+            for score, path in zip(targets, paths, strict=True):
+                model = load_model(preset)
+                enhanced = qdnet_keras.enhance(photo.pixels, score, model, **options)
+                write_rendering(photo, enhanced, path, force)
+                _report(report, file, path, enhanced)
+                if strip:
+                    tiles.append(ladder_tile(enhanced))
+            if strip:
+                write_ladder(photo, enhanced.score_before, tiles, strip, force)
+        except (ImageError, OutputError) as error:
+            report.failure(file, error)
+    report.finish()
 
 
-def _report(rows: Rows, file: Path, path: Path, result: "Enhanced") -> None:
-    note = "" if result.reached else "not reached"
-    rows.add(
-        {
-            "file": str(file),
-            "output": str(path),
-            "target": result.target,
-            "score_before": result.score_before,
-            "score_after": result.score_after,
-            "epsilon": result.epsilon,
-            "reached": result.reached,
-        },
-        [
-            str(path),
-            f"{result.target:g}",
-            f"{result.score_before:.1f}",
-            f"{result.score_after:.1f}",
-            note,
-        ],
-    )
+def write_rendering(photo: "Photo", enhanced: "Enhanced", path: Path, force: bool) -> None:
+    """Writes the rendering with everything else as in `photo`. Raises `OutputError`."""
+    from qdnet_keras.images import write_photo
+
+    write_photo(dataclasses.replace(photo, pixels=enhanced.pixels), path, force=force)
 
 
-def _small(pixels):
-    from qdnet_keras.images import from_float, working_copy
+def ladder_tile(enhanced: "Enhanced") -> "tuple[np.ndarray, str]":
+    """A small copy of a rendering with its caption, see `qdnet_keras.figures.ladder`."""
+    from qdnet_keras.figures import tile
 
-    return from_float(working_copy(pixels, 1024), "uint8")
+    note = "" if enhanced.reached else " (out of reach)"
+    caption = f"target {enhanced.target:g}\nscores {enhanced.score_after:.1f}{note}"
+    return tile(enhanced.pixels), caption
 
 
-def _write_ladder(tiles: list, path: Path, force: bool) -> None:
-    from qdnet_keras.figures import ladder, save_figure
+def write_ladder(
+    photo: "Photo",
+    score: float,
+    tiles: "list[tuple[np.ndarray, str]]",
+    path: Path,
+    force: bool,
+) -> None:
+    """Writes the original, with its score, and then the tiles as a PNG. Raises `OutputError`."""
+    from qdnet_keras.figures import ladder, tile
+    from qdnet_keras.images import Photo, write_photo
 
-    save_figure(ladder([(_small(pixels), caption) for pixels, caption in tiles]), path, force)
+    pixels = ladder([(tile(photo.pixels), f"original\nscores {score:.1f}"), *tiles])
+    icc = None if photo.grey else photo.icc
+    write_photo(Photo(pixels, None, False, "PNG", icc=icc), path, force=force)
+
+
+class _Outputs:
+    """Names of the outputs of one run, each given once."""
+
+    def __init__(self, output: str | None, several: bool, force: bool):
+        self.output = None if output is None else Path(output)
+        self.is_folder = several or (
+            output is not None and (output.endswith(os.sep) or os.path.isdir(output))
+        )
+        self.force = force
+        self.taken: set[Path] = set()
+
+    def take(self, file: str, label: str, format: str) -> Path:
+        """Path for an output of `file`, its folder made. Raises `OutputError`."""
+        source = Path("stdin" if file == STDIN else file)
+        known = SUFFIXES[format]
+        suffix = source.suffix if source.suffix.lower() in known else known[0]
+        path = source.with_name(f"{source.stem}_{label}{suffix}")
+        if self.output is not None:
+            path = self.output / path.name if self.is_folder else self.output
+        if path in self.taken:
+            raise OutputError(f"{path} is an output of two photographs; enhance them one by one.")
+        prepare_output(path, self.force)
+        self.taken.add(path)
+        return path
+
+
+def _targets(target: str | None, ladder: str | None) -> list[float]:
+    if target is not None and ladder is None:
+        return [_target(target, "--target")]
+    if ladder is not None and target is None:
+        return list(dict.fromkeys(_target(text, "--ladder") for text in ladder.split(",")))
+    raise typer.BadParameter("give one of the two.", param_hint="--target / --ladder")
+
+
+def _target(text: str, option: str) -> float:
+    try:
+        target = float(text)
+    except ValueError:
+        target = math.nan
+    if not 0 <= target <= 100:
+        raise typer.BadParameter(f"{text!r} is not a score in 0..100.", param_hint=option)
+    return target
+
+
+def _check_preset(preset: str, sampler: str) -> None:
+    from qdnet_keras.presets import read_preset_config
+
+    bank_size = read_preset_config(preset)["model"].get("bank_size", 0)
+    if sampler == "bank" and not bank_size:
+        raise PresetError(f"The preset {preset} has no bank of qualities; add --sampler prior.")
+
+
+def _report(report: Report, file: str, path: Path, enhanced: "Enhanced") -> None:
+    cells = [
+        file,
+        f"{enhanced.target:g}",
+        f"{enhanced.score_before:.1f}",
+        f"{enhanced.score_after:.1f}",
+        str(path),
+    ]
+    if not enhanced.reached:
+        cells.append(f"reached {enhanced.score_after:.1f} of {enhanced.target:g}")
+    record: dict[str, Any] = {"file": file, "output": str(path)}
+    for name in ("target", "score_before", "score_after", "epsilon", "reached"):
+        record[name] = getattr(enhanced, name)
+    report.result(cells, record)

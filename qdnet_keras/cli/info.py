@@ -1,46 +1,62 @@
+"""`qdnet-keras info`: versions, devices and presets."""
+
 import json
 import platform
 from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from qdnet_keras.cli.common import JsonOption, PresetOption, quiet_start, reports_errors
+from qdnet_keras._version import __version__
+from qdnet_keras.cli.common import Preset, import_tensorflow
+from qdnet_keras.cli.output import print_json
 
-LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pillow")
 
+def run(
+    preset: Preset = "open-tm",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show versions, devices and a preset with its card.
 
-@reports_errors
-def info(preset: PresetOption = "open-tm", json_output: JsonOption = False) -> None:
-    """Show versions, devices, presets, and what a preset was made from."""
-    from qdnet_keras import __version__
+    With --json: {"version", "python", "tensorflow", "keras", "devices", "presets", "preset",
+    "config", "card"}.
+    """
     from qdnet_keras.presets import CARD, preset_folder, preset_names, read_preset_config
 
     folder = preset_folder(preset)
     config = read_preset_config(preset)
-    with quiet_start():
-        import tensorflow as tf
-
-        devices = [
-            device.name.removeprefix("/physical_device:")
-            for device in tf.config.list_physical_devices()
-        ]
     card = folder / CARD
     record = {
-        "qdnet-keras": __version__,
+        "version": __version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
-        "devices": devices,
+        "tensorflow": version("tensorflow"),
+        "keras": version("keras"),
+        "devices": _devices(),
         "presets": preset_names(),
-        "preset": str(preset),
-        "config": config["model"],
-        "card": card.read_text() if card.is_file() else None,
+        "preset": str(folder),
+        "config": config,
+        "card": card.read_text() if card.exists() else None,
     }
-    if json_output:
-        typer.echo(json.dumps(record))
+    if as_json:
+        print_json(record)
         return
-    for name, value in record.items():
-        if name not in ("config", "card"):
-            typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
-    for name, value in record["config"].items():
-        typer.echo(f"  {name}: {value}")
-    typer.echo(f"\n{record['card'] or 'This preset has no card.'}")
+    for name in ("version", "python", "tensorflow", "keras", "devices", "presets", "preset"):
+        value = record[name]
+        typer.echo(f"{name:<12}{', '.join(value) if isinstance(value, list) else value}")
+    typer.echo("config")
+    for name, value in config["model"].items():
+        typer.echo(f"  {name:<18}{json.dumps(value)}")
+    if record["card"]:
+        typer.echo(f"\n{record['card']}")
+
+
+def _devices() -> list[str]:
+    import_tensorflow()
+    import tensorflow as tf
+
+    devices = []
+    for device in tf.config.list_physical_devices():
+        details = tf.config.experimental.get_device_details(device)
+        kind = device.device_type
+        devices.append(f"{kind} ({details['device_name']})" if "device_name" in details else kind)
+    return devices

@@ -1,51 +1,73 @@
-import sys
-from pathlib import Path
-from typing import Annotated
+"""`qdnet-keras score`: opinion scores of photographs."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qdnet_keras.cli.common import (
-    JsonOption,
-    PresetOption,
-    Rows,
-    WorkingSizeOption,
-    load_model,
-    reports_errors,
-)
+import qdnet_keras
+from qdnet_keras.cli.common import AsJson, Preset, WorkingSize, load_model, read_input
+from qdnet_keras.cli.output import Report
+from qdnet_keras.errors import ImageError
+
+if TYPE_CHECKING:
+    from qdnet_keras.images import Photo
 
 
-@reports_errors
-def score(
+def run(
     paths: Annotated[
-        list[Path],
-        typer.Argument(help="Pictures, folders (searched recursively), or - for stdin."),
+        list[str],
+        typer.Argument(
+            metavar="PATH", help="Photographs, folders of them, or - for standard input."
+        ),
     ],
-    preset: PresetOption = "open-tm",
-    working_size: WorkingSizeOption = 512,
-    json_output: JsonOption = False,
+    preset: Preset = "open-tm",
+    as_json: AsJson = False,
+    working_size: WorkingSize = 512,
 ) -> None:
-    """Predict how good people would find pictures (MOS, 0..100, higher is better)."""
-    from qdnet_keras.errors import ImageError
-    from qdnet_keras.images import SUFFIXES, find_photos, read_photo
+    """Score photographs, 0 to 100; higher is better.
 
-    files = list(find_photos(paths))
-    if not files:
-        names = ", ".join(str(path) for path in paths)
-        raise ImageError(
-            f"{names} holds no picture with a suffix of {', '.join(sorted(SUFFIXES))}."
-        )
-    model = load_model(preset)
-    from qdnet_keras.scoring import score_pixels
+    The second number is the standard deviation of the score under the network's own uncertainty.
 
-    width = min(max(len(str(file)) for file in files), 60)
-    rows = Rows({"file": width, "score": 6, "± std": 6}, json_output)
+    With --json: {"file", "score", "score_std"} or {"file", "error"}.
+    """
+    from qdnet_keras.images import find_photos
+    from qdnet_keras.presets import preset_folder
+
+    preset_folder(preset)
+    files: list[str] = []
+    for path in paths:
+        files += [str(file) for file in find_photos([path])] or [path]
+    score_all(files, preset, as_json, working_size)
+
+
+def score_all(
+    files: Sequence[str],
+    preset: str,
+    as_json: bool = False,
+    working_size: int = 512,
+    folder: str = "",
+) -> None:
+    """Reports the score of every file, found in `folder`. Raises `typer.Exit` if some failed."""
+    report = Report(("file", "score", "±"), files, as_json)
     for file in files:
-        with rows.item(str(file)):
-            stdin = str(file) == "-"
-            photo = read_photo(sys.stdin.buffer.read(), "stdin") if stdin else read_photo(file)
-            result = score_pixels(model, photo.pixels, working_size)
-            rows.add(
-                {"file": str(file), "score": result.score, "score_std": result.score_std},
-                [str(file), f"{result.score:.1f}", f"{result.score_std:.1f}"],
-            )
-    rows.finish()
+        report.start(file)
+        try:
+            photo = _read(os.path.join(folder, file))
+        except ImageError as error:
+            report.failure(file, error)
+            continue
+        model = load_model(preset)  # takes seconds, so files that cannot be read are told first
+        score = qdnet_keras.score(photo.pixels, model, long_side=working_size)
+        report.result(
+            (file, f"{score.score:.1f}", f"{score.score_std:.1f}"),
+            {"file": file, "score": score.score, "score_std": score.score_std},
+        )
+    report.finish()
+
+
+def _read(file: str) -> "Photo":
+    if os.path.isdir(file) and os.access(file, os.R_OK):
+        raise ImageError(f"{file} holds no PNG, JPEG, TIFF or WebP pictures.")
+    return read_input(file)

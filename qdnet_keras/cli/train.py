@@ -1,53 +1,75 @@
+"""`qdnet-keras train`: a network from one's own scored renderings."""
+
+import contextlib
 import csv
-import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qdnet_keras.cli.common import JsonOption, quiet_start, reports_errors
+from qdnet_keras.cli.common import import_tensorflow
+from qdnet_keras.cli.output import print_json
+
+if TYPE_CHECKING:
+    from qdnet_keras.config import Config
 
 
-@reports_errors
-def train(
+def run(
     data: Annotated[
         Path,
-        typer.Option(help="Folder in ESPL-LIVE HDR's form, folder with labels.csv, or CSV file."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder with labels.csv or in the form of ESPL-LIVE HDR, or a .csv manifest.",
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Run folder to create.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.")],
     config: Annotated[
-        str | None, typer.Option(help="open-tm (default), paper, tiny, or a YAML file.")
+        str | None,
+        typer.Option(
+            metavar="paper|open-tm|tiny|FILE.yaml",
+            help="Configuration; open-tm without it, or the run's own with --resume.",
+        ),
     ] = None,
-    set_: Annotated[
+    overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override, such as optimizer.learning_rate=1e-3; repeatable."),
+        typer.Option(
+            "--set", metavar="section.key=value", help="Change one value; may be repeated."
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
-    json_output: JsonOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; progress goes to stderr.")
+    ] = False,
 ) -> None:
-    """Train a network on pictures with opinion scores; the result is a preset folder."""
+    """Train a network on scored renderings.
+
+    Validation scenes are kept apart and scored after each epoch; RUN/preset is the result.
+
+    With --json: {"run", "preset", "epochs", "val_srocc", "val_plcc"}.
+    """
     from qdnet_keras.config import load_config
     from qdnet_keras.data.manifest import read_manifest
 
     stored = out / "config.yaml"
-    default = str(stored) if resume and stored.exists() else "open-tm"
-    settings = load_config(config or default, set_ or ())
+    source = config or (stored if resume and stored.exists() else "open-tm")
+    settings: Config = load_config(source, overrides or ())
     manifest = read_manifest(data)
-    with quiet_start():
-        from qdnet_keras import training
-    training.train(manifest, settings, out, resume)
+    import_tensorflow()
+    from qdnet_keras.training import train
+
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        train(manifest, settings, out, resume)
+
     with (out / "history.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    result = {
-        "run": str(out),
-        "preset": str(out / "preset"),
-        "epochs": int(last["epoch"]),
-        **{name: float(value) for name, value in last.items() if name.startswith("val_")},
-    }
-    if json_output:
-        typer.echo(json.dumps(result))
+    srocc, plcc = float(last["val_srocc"]), float(last["val_plcc"])
+    preset = out / "preset"
+    if as_json:
+        record = {"run": str(out), "preset": str(preset), "epochs": int(last["epoch"])}
+        print_json({**record, "val_srocc": srocc, "val_plcc": plcc})
         return
-    typer.echo(
-        f"{result['preset']}: SROCC {result['val_srocc']:.3f}, PLCC {result['val_plcc']:.3f} on "
-        f"validation scenes. Try: qdnet-keras score --preset {result['preset']} IMAGE"
-    )
+    typer.echo(f"validation after epoch {last['epoch']}: SROCC {srocc:.3f}, PLCC {plcc:.3f}")
+    typer.echo(f"preset: {preset}  (use it with --preset {preset})")

@@ -1,0 +1,96 @@
+"""What commands say: rows or JSON lines on stdout, progress and errors on stderr."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from qdnet_keras.errors import QDNetError
+
+EXIT_CODES = """\b
+Exit codes:
+  0  everything asked for was done
+  1  some files of several failed; the others were done
+  2  wrong use of the command line
+  3  a picture cannot be used
+  4  a data set cannot be used
+  5  a configuration is wrong
+  6  a preset cannot be loaded
+  7  an output exists already or cannot be written
+"""
+
+
+class Report:
+    """Results and failures of one run over `files`, as a table or as JSON lines.
+
+    Rows appear as soon as they are known. Where stderr is a terminal, it tells which file is being
+    worked on.
+    """
+
+    def __init__(self, columns: Sequence[str], files: Sequence[str], as_json: bool):
+        self.columns = columns
+        self.width = max(map(len, (columns[0], *files)))
+        self.count = len(files)
+        self.as_json = as_json
+        self.started = 0
+        self.errors: list[QDNetError] = []
+        self.shows_progress = self.count > 1 and sys.stderr.isatty()
+
+    def start(self, file: str) -> None:
+        """Tells that work on the next file begins."""
+        self.started += 1
+        if self.shows_progress:
+            sys.stderr.write(f"\r\x1b[K{self.started}/{self.count}  {file}"[:200] + "\r")
+            sys.stderr.flush()
+
+    def result(self, cells: Sequence[str], record: dict[str, Any]) -> None:
+        """Prints a row of the table, or the record as JSON."""
+        self._clear_progress()
+        if self.as_json:
+            print_json(record)
+            return
+        if self.columns:
+            self._print_row(self.columns)
+            self.columns = ()
+        self._print_row(cells)
+
+    def failure(self, file: str, error: QDNetError) -> None:
+        """Prints why a file failed; the other files go on."""
+        self._clear_progress()
+        self.errors.append(error)
+        if self.as_json:
+            print_json({"file": file, "error": str(error)})
+        else:
+            print_error(error)
+
+    def finish(self) -> None:
+        """Raises `typer.Exit` with the exit code if anything failed."""
+        self._clear_progress()
+        if self.errors:
+            raise typer.Exit(self.errors[0].exit_code if self.count == 1 else 1)
+
+    def _print_row(self, cells: Sequence[str]) -> None:
+        first, *others = cells
+        typer.echo("  ".join([f"{first:<{self.width}}", *(f"{cell:>6}" for cell in others)]))
+
+    def _clear_progress(self) -> None:
+        if self.shows_progress:
+            sys.stderr.write("\x1b[K")
+            sys.stderr.flush()
+
+
+def print_error(error: QDNetError | str) -> None:
+    """One line on stderr."""
+    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One line on stdout; numbers that are not finite become null."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
+    typer.echo(json.dumps(finite))

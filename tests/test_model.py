@@ -1,0 +1,391 @@
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from qdnet_keras import QDNet
+
+TERMS = ["score", "kl", "reconstruction", "swap", "cycle"]
+SIZE = (48, 40)
+
+
+def new(seed=0, **options):
+    """A small network, seeded; steps are run one operation at a time, which starts faster."""
+    keras.utils.set_random_seed(seed)
+    model = QDNet(
+        **{
+            "latent_dim": 4,
+            "posterior_units": 8,
+            "scorer_units": (16, 16, 8),
+            "decoder_width": 16,
+            "grid_depth": 2,
+            **options,
+        }
+    )
+    model.build()
+    model.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    """One for all tests that leave it as it is; its decoder shows z, unlike a new one."""
+    model = new(
+        alpha=2.0,
+        beta=0.5,
+        gamma=3.0,
+        cycle=4.0,
+        kl_warmup=4,
+        cycle_start=3,
+        score_sigma=0.5,
+        mos_mean=45.0,
+        mos_std=11.0,
+        bank_size=3,
+    )
+    for weight in model.decoder.trainable_variables:
+        weight.assign_add(keras.random.normal(weight.shape, stddev=0.03))
+    return model
+
+
+def pictures(count, seed=0, size=SIZE):
+    """Smooth colourful pictures."""
+    coarse = np.random.default_rng(seed).random((count, 6, 5, 3), "float32")
+    return np.clip(tf.image.resize(coarse, size, method="bicubic"), 0, 1)
+
+
+def pair_batch(count=2):
+    image = pictures(count)
+    mos = np.linspace(20, 70, count, dtype="float32")
+    return {"image": image, "mos": mos, "pair": image**2, "pair_mos": mos[::-1].copy()}
+
+
+def repeated(batch):
+    return tf.data.Dataset.from_tensors(batch).repeat()
+
+
+def fit(model, steps, epochs=1):
+    return model.fit(
+        repeated(pair_batch()), steps_per_epoch=steps, epochs=epochs, verbose=0
+    ).history
+
+
+def weights_of(model):
+    return [np.asarray(weight) for weight in model.weights]
+
+
+def assert_equal(first, second):
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# === Score ===
+
+
+def test_score_is_that_of_the_posterior_mean_in_mos_units(model):
+    image = pictures(3)
+    output = model(image)
+    _, loc, scale = model.encode(image)
+    assert loc.shape == scale.shape == (3, 4)
+    assert output.keys() == {"score", "score_std"}
+    assert output["score"].shape == output["score_std"].shape == (3,)
+    assert output["score"].dtype == output["score_std"].dtype == tf.float32
+    np.testing.assert_allclose(output["score"], 45 + 11 * model.scorer(loc), atol=1e-4)
+    np.testing.assert_allclose(output["score"], model.score_latent(loc), atol=1e-4)
+
+
+def test_score_stays_in_its_range(model):
+    bias = model.scorer.output_layer.bias
+    before = np.asarray(bias)
+    try:
+        for value, limit in ((1e3, 100.0), (-1e3, 0.0)):
+            bias.assign([value])
+            np.testing.assert_array_equal(model(pictures(2))["score"], [limit, limit])
+    finally:
+        bias.assign(before)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 35)])
+def test_score_of_any_size(model, size):
+    output = model(pictures(1, size=size))
+    assert np.isfinite(output["score"]).all() and np.isfinite(output["score_std"]).all()
+
+
+def test_score_does_not_depend_on_the_batch(model):
+    image = pictures(4)
+    together = model(image)
+    for index in range(4):
+        alone = model(image[index : index + 1])
+        for name in ("score", "score_std"):
+            np.testing.assert_allclose(alone[name][0], together[name][index], atol=1e-4)
+
+
+def test_score_std_is_the_spread_under_the_posterior(model):
+    image = pictures(2)
+    _, loc, scale = model.encode(image)
+    first, second = model(image)["score_std"], model(image)["score_std"]
+    np.testing.assert_array_equal(first, second)
+    samples = model.posterior.distribution(loc, scale).sample(5000, seed=(1, 2))
+    scores = np.stack([model.score_latent(samples[:, i]) for i in range(2)])
+    np.testing.assert_allclose(first, scores.std(axis=1), rtol=0.4)
+
+    none = model.score_posterior(loc, tf.zeros_like(scale))[1]
+    np.testing.assert_allclose(none, 0, atol=1e-4)
+
+
+def test_predict_is_the_call_on_each_batch(model):
+    image = pictures(3)
+    predicted, called = model.predict(image, batch_size=2, verbose=0), model(image)
+    for name in ("score", "score_std"):
+        assert predicted[name].shape == (3,)
+        np.testing.assert_allclose(predicted[name], called[name], atol=1e-3)
+
+
+def test_call_in_a_graph_of_open_size(model):
+    graph = tf.function(
+        lambda image: model(image), input_signature=[tf.TensorSpec([None, None, None, 3])]
+    )
+    for size in ((40, 33), (64, 48)):
+        image = pictures(2, size=size)
+        for name, value in model(image).items():
+            np.testing.assert_allclose(graph(image)[name], value, atol=1e-3)
+
+
+# === Objective ===
+
+
+def test_total_loss_by_hand(model):
+    terms = dict(zip(TERMS, (1.0, 10.0, 100.0, 1000.0, 10000.0), strict=True))
+    fixed = 1.0 + 2 * 100 + 3 * 1000 + 4 * 10000
+    for step, warmup in ((0, 0.25), (1, 0.5), (3, 1.0), (1000, 1.0)):
+        np.testing.assert_allclose(model.total_loss(terms, step), fixed + 0.5 * warmup * 10)
+
+
+def test_terms_are_those_of_the_paper(model):
+    """Eq. (4), each picture encoded on its own and either picture of a pair taken as x."""
+    batch = pair_batch()
+    terms = model.compute_terms({k: tf.constant(v) for k, v in batch.items()}, training=False)
+
+    expected = {name: [] for name in ("score", "kl", "reconstruction", "swap")}
+    for i in range(2):
+        one, other = ({"x": batch[k][i : i + 1]} for k in ("image", "pair"))
+        for side, mos in ((one, batch["mos"][i]), (other, batch["pair_mos"][i])):
+            side["n"], side["z"], side["sigma"] = model.encode(side["x"])
+            y, q = (mos - 45) / 11, model.scorer(side["z"])[0]
+            z, sigma = (np.asarray(side[key], "float64") for key in ("z", "sigma"))
+            expected["score"].append((y - q) ** 2 / (2 * 0.5**2))
+            expected["kl"].append(0.5 * np.sum(z**2 + sigma**2 - 1 - 2 * np.log(sigma)))
+        for x, twin in ((one, other), (other, one)):
+            itself = abs(x["x"] - model.decode(x["n"], x["z"]))
+            swapped = abs(twin["x"] - model.decode(x["n"], twin["z"]))
+            expected["reconstruction"].append(np.mean(itself))
+            expected["swap"].append(np.mean(swapped))
+    assert expected["swap"] != expected["reconstruction"]
+    for name, values in expected.items():
+        np.testing.assert_allclose(terms[name], np.mean(values), rtol=1e-3, err_msg=name)
+    assert terms["cycle"] == 0.0
+
+
+def test_evaluate_is_the_weighted_sum_of_the_terms(model):
+    values = model.evaluate(repeated(pair_batch()), steps=2, verbose=0, return_dict=True)
+    assert values.keys() == {"loss", *TERMS}
+    expected = values["score"] + 0.5 * values["kl"]
+    expected += 2 * values["reconstruction"] + 3 * values["swap"]
+    assert values["cycle"] == 0
+    np.testing.assert_allclose(values["loss"], expected, rtol=1e-5)
+
+
+def test_loss_pixels_are_every_second_in_training_and_all_in_tests(model):
+    image = np.zeros((1, *SIZE, 3), "float32")
+    rows, columns = model._loss_pixels(image, training=False)
+    np.testing.assert_array_equal(rows, np.arange(48))
+    np.testing.assert_array_equal(columns, np.arange(40))
+    starts = set()
+    for _ in range(40):
+        rows, columns = (np.asarray(line) for line in model._loss_pixels(image, training=True))
+        assert (len(rows), len(columns)) == (24, 20)
+        assert set(np.diff(rows)) == set(np.diff(columns)) == {2}
+        starts.add((rows[0], columns[0]))
+    assert starts == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+# === Latent cycle ===
+
+
+@pytest.fixture
+def cycle_case(model):
+    contents, loc, _ = model.encode(pictures(2))
+    yield contents, loc[::-1] + 0.5
+    model.optimizer.iterations.assign(0)
+
+
+def test_cycle_is_off_before_its_start(model, cycle_case):
+    for step, on in ((0, False), (2, False), (3, True)):
+        model.optimizer.iterations.assign(step)
+        assert (float(model._cycle_term(*cycle_case)) > 0) is on
+
+
+def test_cycle_trains_the_decoder_alone_with_the_direct_gradient(model, cycle_case):
+    contents, z = cycle_case
+    model.optimizer.iterations.assign(3)
+    with tf.GradientTape() as tape:
+        value = model._cycle_term(contents, z)
+    gradients = tape.gradient(value, model.trainable_variables)
+
+    with tf.GradientTape() as tape:
+        rendered = tf.clip_by_value(model.decode(contents, z), 0, 1)
+        again = model.encode(rendered)[1]
+        latents = tf.reduce_mean((z - again) ** 2, axis=1)
+        direct = tf.reduce_mean(latents + (model.scorer(z) - model.scorer(again)) ** 2)
+    own = {id(variable) for variable in model.decoder.trainable_variables}
+    expected = iter(tape.gradient(direct, model.decoder.trainable_variables))
+
+    np.testing.assert_allclose(value, direct, rtol=1e-5)
+    compared = 0
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        if id(variable) not in own:
+            assert gradient is None or not np.any(gradient)
+            continue
+        exact = np.asarray(next(expected))
+        tolerance = 1e-3 * abs(exact).max() + 1e-7
+        np.testing.assert_allclose(gradient, exact, atol=tolerance, err_msg=variable.path)
+        compared += np.any(exact)
+    assert compared > 10
+
+
+# === Training ===
+
+
+def test_seeded_training_repeats_exactly():
+    first, second = new(seed=5), new(seed=5)
+    fit(first, 2)
+    fit(second, 2)
+    assert_equal(weights_of(first), weights_of(second))
+
+
+def test_training_lowers_the_loss():
+    model = new(dropout=0.0)
+    model.optimizer.learning_rate = 2e-4
+    history = fit(model, 1, epochs=5)
+    assert history.keys() == {"loss", *TERMS}
+    for name in ("loss", "reconstruction", "swap"):
+        assert history[name][-1] < history[name][0]
+
+
+@pytest.mark.parametrize("options", [{"head": "rgb", "z_stages": (5,)}, {"cycle": 1.0}])
+def test_other_networks_train(options):
+    model = new(**options)
+    before = weights_of(model)
+    history = fit(model, 1)
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert (history["cycle"][0] > 0) is ("cycle" in options)
+    changed = [(a != b).any() for a, b in zip(before, weights_of(model), strict=True)]
+    assert np.mean(changed) > 0.5
+
+
+def test_half_precision_trains_with_loss_scaling():
+    model = new(dtype="mixed_float16")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    contents, loc, scale = model.encode(pictures(2), training=True)
+    assert contents[0].dtype == tf.float16
+    assert loc.dtype == scale.dtype == model.decode(contents, loc).dtype == tf.float32
+
+    adam = keras.optimizers.Adam(1e-3)  # a scale low enough that no step has to be skipped
+    model.compile(keras.optimizers.LossScaleOptimizer(adam, 32.0), run_eagerly=True)
+    before = weights_of(model)
+    history = fit(model, 1)
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert adam.iterations == 1
+    changed = [(a != b).any() for a, b in zip(before, weights_of(model), strict=True)]
+    assert np.mean(changed) > 0.5
+    assert all(np.isfinite(weight).all() for weight in weights_of(model))
+
+
+def test_two_replicas_train_alike():
+    script = """
+        import numpy as np, tensorflow as tf
+        devices = tf.config.list_physical_devices("CPU")
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(devices[0], two)
+        import keras
+        from qdnet_keras import QDNet
+
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            model = QDNet(latent_dim=4, posterior_units=8, decoder_width=16, grid_depth=2)
+            model.build()
+            model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
+        before = [np.asarray(variable) for variable in model.trainable_variables]
+        picture = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+        mos = np.float32([20, 40, 60, 80])
+        batch = {"image": picture, "pair": picture**2, "mos": mos, "pair_mos": mos[::-1]}
+        pairs = tf.data.Dataset.from_tensor_slices(batch).batch(4)
+        history = model.fit(pairs, verbose=0).history
+        assert all(np.isfinite(values).all() for values in history.values()), history
+        changed = 0
+        for variable, start in zip(model.trainable_variables, before, strict=True):
+            first, second = strategy.experimental_local_results(variable.value)
+            np.testing.assert_array_equal(first, second)
+            changed += np.any(first != start)
+        assert changed > 100, changed
+        print("alike", strategy.num_replicas_in_sync)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[-2:] == ["alike", "2"]
+
+
+# === Saving ===
+
+
+def test_saved_model_is_bit_equal(tmp_path):
+    model = new(bank_size=3)
+    model.fill_bank(np.random.default_rng(0).standard_normal((3, 4)))
+    fit(model, 1)
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+
+    image = pictures(2)
+    assert restored.get_config() == model.get_config()
+    for name, value in model(image).items():
+        np.testing.assert_array_equal(restored(image)[name], value)
+    decoded = [m.decode(*m.encode(image)[:2]) for m in (model, restored)]
+    np.testing.assert_array_equal(*decoded)
+    assert_equal(weights_of(model), weights_of(restored))
+    assert len(model.optimizer.variables) > 2 * len(model.trainable_variables)
+    assert_equal(model.optimizer.variables, restored.optimizer.variables)
+
+
+def test_config_round_trip(model):
+    config = model.get_config()
+    assert config["alpha"] == 2.0 and config["kl_warmup"] == 4 and config["bank_size"] == 3
+    assert QDNet.from_config(config).get_config() == config
+
+
+def test_preset_round_trip(model, tmp_path):
+    model.save_to_preset(tmp_path)
+    restored = QDNet.from_preset(tmp_path)
+    for before, after in zip(weights_of(model), weights_of(restored), strict=True):
+        np.testing.assert_allclose(after, before, rtol=2**-11, atol=2**-25)
+    image = pictures(2)
+    for name, value in model(image).items():
+        np.testing.assert_allclose(restored(image)[name], value, atol=0.5)
+    decoded = [m.decode(*m.encode(image)[:2]) for m in (model, restored)]
+    np.testing.assert_allclose(*decoded, atol=0.02)
+
+
+def test_bank_is_spread_evenly_over_the_latents(model):
+    before = np.asarray(model.bank)
+    latents = np.arange(7 * 4, dtype="float32").reshape(7, 4)
+    try:
+        model.fill_bank(latents)
+        np.testing.assert_array_equal(model.bank, latents[[0, 3, 6]])
+        model.fill_bank(latents[:1])
+        np.testing.assert_array_equal(model.bank, latents[[0, 0, 0]])
+    finally:
+        model.bank.assign(before)

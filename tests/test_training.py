@@ -1,0 +1,280 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+
+from qdnet_keras import QDNet
+from qdnet_keras.config import load_config
+from qdnet_keras.data.manifest import read_manifest
+from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
+from qdnet_keras.training import (
+    EpochRecord,
+    build_model,
+    build_optimizer,
+    train,
+    use_averaged_weights,
+)
+
+TRAIN = """
+    import sys
+    from qdnet_keras.config import load_config
+    from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.training import train
+
+    train(read_manifest(sys.argv[1]), load_config("tiny"), sys.argv[2])
+"""
+
+
+def write_data(folder):
+    """Six scenes in two renderings of 64×64 pixels, the darker one with the lower score."""
+    rng = np.random.default_rng(0)
+    rows = ["file,mos,scene"]
+    for scene in range(6):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+        bright = np.asarray(coarse.resize((64, 64), Image.Resampling.BICUBIC))
+        for name, picture, mos in (("bright", bright, 60), ("dark", bright // 3, 30)):
+            Image.fromarray(picture).save(folder / f"{scene}_{name}.png")
+            rows.append(f"{scene}_{name}.png,{mos + scene},{scene}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def rows_of(run):
+    with (run / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def kill_in_second_epoch(data, run):
+    """Starts a real training and kills it without warning when one epoch is recorded."""
+    command = [sys.executable, "-c", textwrap.dedent(TRAIN), str(data), str(run)]
+    with open(run.parent / "killed.log", "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        while process.poll() is None:
+            if (run / "checkpoint" / "checkpoint").exists() and len(rows_of(run)) == 1:
+                time.sleep(0.05)
+                os.kill(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.02)
+        assert process.wait() == -signal.SIGKILL, Path(log.name).read_text()[-3000:]
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory):
+    """A training in one go, and one that was killed in its second epoch and resumed."""
+    folder = tmp_path_factory.mktemp("runs")
+    kill_in_second_epoch(data, folder / "killed")
+    assert len(rows_of(folder / "killed")) == 1
+    manifest, config = read_manifest(data), load_config("tiny")
+    train(manifest, config, folder / "killed", resume=True)
+    train(manifest, config, folder / "whole")
+    return folder
+
+
+# === The run folder ===
+
+
+def test_run_folder_is_as_documented(runs, data):
+    run = runs / "whole"
+    assert load_config(run / "config.yaml") == load_config("tiny")
+    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["epochs"] == 2
+    versions = json.loads((run / "versions.json").read_text())
+    assert versions["keras"] == keras.__version__ and "python" in versions
+    assert {file.name for file in (run / "preset").iterdir()} == {
+        "config.json",
+        "weights.safetensors",
+    }
+    assert list((run / "tensorboard" / "train").glob("events.out.tfevents.*"))
+    assert (run / "checkpoint" / "checkpoint").is_file()
+    assert not list(run.glob(".*"))
+
+
+def test_history_has_one_row_an_epoch(runs):
+    rows = rows_of(runs / "whole")
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {
+        *("epoch", "loss", "score", "kl", "reconstruction", "swap", "cycle"),
+        *("val_srocc", "val_plcc", "val_rmse"),
+    }
+    for row in rows:
+        assert np.isfinite([float(row[name]) for name in ("loss", "val_rmse")]).all()
+        assert -1 <= float(row["val_srocc"]) <= 1
+
+
+def test_no_scene_is_on_both_sides(runs):
+    with (runs / "whole" / "splits.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    sides = {
+        split: {row["scene"] for row in rows if row["split"] == split} for split in ("train", "val")
+    }
+    assert len(sides["train"]) == 4 and len(sides["val"]) == 2
+    assert not sides["train"] & sides["val"]
+
+
+def test_bank_holds_the_training_pictures(runs):
+    bank = load_file(runs / "whole" / "preset" / "weights.safetensors")["bank"]
+    assert bank.shape == (8, 16)
+    assert (bank.std(axis=0) > 0).all()
+
+
+# === Stop and resume ===
+
+
+def test_resumed_after_a_kill_the_result_is_the_same(runs):
+    """To the last bit."""
+    for name in ("config.yaml", "splits.csv", "history.csv", "preset/config.json"):
+        assert (runs / "killed" / name).read_text() == (runs / "whole" / name).read_text()
+    killed, whole = (
+        load_file(runs / name / "preset" / "weights.safetensors") for name in ("killed", "whole")
+    )
+    assert killed.keys() == whole.keys()
+    for name in whole:
+        np.testing.assert_array_equal(killed[name], whole[name], err_msg=name)
+
+
+def test_a_finished_run_may_be_resumed(runs, data):
+    before = (runs / "whole" / "preset" / "weights.safetensors").read_bytes()
+    train(read_manifest(data), load_config("tiny"), runs / "whole", resume=True)
+    assert (runs / "whole" / "preset" / "weights.safetensors").read_bytes() == before
+    assert len(rows_of(runs / "whole")) == 2
+
+
+def test_an_existing_run_is_not_overwritten(runs, data):
+    with pytest.raises(OutputError, match="add --resume or choose another folder"):
+        train(read_manifest(data), load_config("tiny"), runs / "whole")
+    with pytest.raises(ConfigError, match="another configuration"):
+        other = load_config("tiny", ["loss.beta=0.5"])
+        train(read_manifest(data), other, runs / "whole", resume=True)
+    assert len(rows_of(runs / "whole")) == 2
+
+
+# === What is refused ===
+
+
+def test_data_without_both_splits(data, tmp_path):
+    rows = (data / "labels.csv").read_text().splitlines()
+    text = "\n".join([rows[0] + ",split", *(f"{row},train" for row in rows[1:])])
+    (data / "only_train.csv").write_text(text)
+    with pytest.raises(DataError, match="no validation pictures"):
+        train(read_manifest(data / "only_train.csv"), load_config("tiny"), tmp_path / "run")
+
+
+def test_folder_that_cannot_be_made(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        train(read_manifest(data), load_config("tiny"), tmp_path / "file" / "run")
+
+
+def test_loss_that_is_not_a_number_stops_the_training(tmp_path):
+    record = EpochRecord(tmp_path / "history.csv", 0, None, None)
+    for loss in (np.nan, np.inf):
+        with pytest.raises(QDNetError, match=r"no longer a number in epoch 3.*learning_rate"):
+            record.on_epoch_end(2, {"loss": loss})
+    assert not (tmp_path / "history.csv").exists()
+
+
+# === Optimiser and network of a configuration ===
+
+
+def rates(optimizer, steps):
+    values = []
+    for step in steps:
+        optimizer.iterations.assign(step)
+        values.append(float(optimizer.learning_rate))
+    return values
+
+
+def test_paper_decays_the_rate_by_a_fifth_every_seven_epochs():
+    optimizer = build_optimizer(load_config("paper"), steps_per_epoch=10)
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert optimizer.momentum == 0 and not optimizer.use_ema
+    assert optimizer.global_clipnorm is None
+    expected = [0.01, 0.01, 0.01, 0.008, 0.008, 0.0064]
+    np.testing.assert_allclose(rates(optimizer, [0, 60, 69, 70, 139, 140]), expected, rtol=1e-6)
+
+
+def test_cosine_rises_from_a_tenth_and_falls_to_a_tenth():
+    config = load_config("open-tm", ["train.epochs=20", "optimizer.learning_rate=1e-3"])
+    optimizer = build_optimizer(config, steps_per_epoch=100)
+    assert isinstance(optimizer, keras.optimizers.Adam)
+    assert optimizer.use_ema and optimizer.ema_momentum == 0.995
+    assert optimizer.global_clipnorm == 1.0
+    half = 1e-3 * (0.1 + 0.9 * 0.5)
+    np.testing.assert_allclose(
+        rates(optimizer, [0, 100, 1050, 2000]), [1e-4, 1e-3, half, 1e-4], rtol=1e-5
+    )
+    assert max(rates(optimizer, range(0, 2001, 10))) <= 1e-3 * (1 + 1e-6)
+
+
+def test_network_of_a_configuration(data, tiny_preset):
+    """Built with the training MOS, or started from a preset; fractions become steps."""
+    manifest = read_manifest(data)
+    overrides = ["train.epochs=10", "loss.kl_warmup=0.25", "loss.cycle_start=0.5", "loss.alpha=7"]
+    model = build_model(load_config("tiny", overrides), manifest, steps_per_epoch=4)
+    assert (model.kl_warmup, model.cycle_start, model.alpha) == (10, 20, 7.0)
+    np.testing.assert_allclose(model.mos_mean, np.mean(manifest.mos), rtol=1e-6)
+    np.testing.assert_allclose(model.mos_std, np.std(manifest.mos), rtol=1e-6)
+    assert model.bank.shape == (12, 16)
+
+    started = load_config("tiny", [*overrides, f"train.init={tiny_preset}"])
+    model = build_model(started, manifest, steps_per_epoch=4)
+    assert (model.kl_warmup, model.cycle_start, model.alpha) == (10, 20, 7.0)
+    stored = load_file(tiny_preset / "weights.safetensors")["scorer/hidden_0/kernel"]
+    np.testing.assert_array_equal(model.scorer.hidden[0].kernel, stored.astype("float32"))
+
+
+# === The network as it is released ===
+
+
+def test_released_weights_are_the_average(tiny_preset, data):
+    model = QDNet.from_preset(tiny_preset)
+    model.compile(keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.75))
+    model.optimizer.build(model.trainable_variables)
+    kernel = model.scorer.hidden[0].kernel
+    start = average = np.asarray(kernel)
+    push = [np.full(v.shape, -0.5 if v is kernel else 0.0) for v in model.trainable_variables]
+    for step in (1, 2):
+        model.optimizer.apply(push, model.trainable_variables)
+        average = 0.75 * average + 0.25 * (start + 0.5 * step)
+    use_averaged_weights(model, read_manifest(data))
+    np.testing.assert_allclose(kernel, average, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [[(64, 64)], [(64, 64), (48, 64), (64, 40)]])
+def test_released_statistics_are_those_of_whole_training_pictures(tiny_preset, tmp_path, sizes):
+    """Those of the posterior are means and variances over the pictures, whatever their sizes."""
+    rng = np.random.default_rng(0)
+    pictures, rows = [], ["file,mos"]
+    for number in range(6):
+        height, width = sizes[number % len(sizes)]
+        pictures.append(rng.integers(0, 40 * (number + 1), (height, width, 3), np.uint8))
+        Image.fromarray(pictures[-1]).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,50")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    model = QDNet.from_preset(tiny_preset)
+    model.compile(keras.optimizers.SGD())
+    use_averaged_weights(model, read_manifest(tmp_path))
+
+    floats = [picture / 255 for picture in pictures]
+    statistics = np.stack([[*p.mean(axis=(0, 1)), *p.std(axis=(0, 1))] for p in floats])
+    norm = model.posterior.standardise[model.z_stages.index(0)]
+    np.testing.assert_allclose(norm.moving_mean, statistics.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(norm.moving_variance, statistics.var(axis=0), rtol=0.02)
+    assert norm.momentum == 0.99
