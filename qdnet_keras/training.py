@@ -96,6 +96,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         initial_epoch=done,
         epochs=config.train.epochs,
         steps_per_epoch=steps,
+        shuffle=False,
         callbacks=[
             ScoreValidation(training, validation),
             keras.callbacks.TensorBoard(run / "tensorboard", profile_batch=0),

@@ -66,3 +66,21 @@ def test_wrong_input_is_told(model, tmp_path):
         qdnet_keras.score(tmp_path / "none.png", model)
     with pytest.raises(PresetError, match="no preset"):
         qdnet_keras.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((64, 64, 3), np.float32),
+        np.zeros((64, 64), np.uint8),
+        np.zeros((64, 64, 4), np.uint8),
+        np.zeros((64, 31, 3), np.uint8),
+        np.zeros((1, 64, 64, 3), np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_arrays_that_are_no_pictures_are_refused(model, array):
+    with pytest.raises(ImageError, match="The array is"):
+        qdnet_keras.score(array, model)
+    with pytest.raises(ImageError, match="The array is"):
+        qdnet_keras.enhance(array, 50, model)

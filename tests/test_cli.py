@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_help_and_version_import_nothing_heavy():
                 app(arguments)
             except SystemExit as exit:
                 assert exit.code == 0, (arguments, exit.code)
-        heavy = {{"tensorflow", "keras", "numpy", "PIL", "pydantic", "scipy", "tifffile"}}
+        heavy = {{"tensorflow", "keras", "numpy", "PIL", "yaml", "scipy", "tifffile"}}
         assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -245,6 +246,49 @@ def test_ladder_writes_a_rendering_a_target_and_all_side_by_side(tiny_preset, ph
     assert height > 64
 
 
+def test_the_ladder_begins_with_the_original(tiny_preset, photo, tmp_path):
+    path, out = photo("a.png"), tmp_path / "out"
+    run("enhance", path, "--ladder", "40", "-o", out, "--preset", tiny_preset)
+    strip, original = np.asarray(Image.open(out / "a_ladder.png")), np.asarray(Image.open(path))
+    windows = np.lib.stride_tricks.sliding_window_view(strip, original.shape)[:, :, 0]
+    places = np.argwhere((windows[..., 0, 0, :] == original[0, 0]).all(axis=-1))
+    assert any(np.array_equal(windows[y, x], original) for y, x in places)
+    assert (strip[:, [0, -1]] == 255).all()
+    assert (strip[[0, -1]] == 255).all()
+
+
+def test_outputs_of_two_photographs_do_not_meet(tiny_preset, photo, tmp_path):
+    first, second = photo("one/a.png"), photo("two/a.png", seed=1)
+    result = run(
+        *("enhance", first, second, "--target", 50, "-o", tmp_path / "out"),
+        *("--preset", tiny_preset, "--force", "--json"),
+    )
+    assert result.exit_code == 1
+    done, refused = records(result)
+    assert done["file"] == str(first)
+    assert refused["file"] == str(second)
+    assert "two photographs" in refused["error"]
+
+
+def test_the_suffix_of_an_output_tells_what_the_file_is(tiny_preset, photo, tmp_path):
+    disguised = photo("a.png").rename(tmp_path / "a.jpg")
+    result = run("enhance", disguised, "--target", 50, "--preset", tiny_preset, "--json")
+    assert records(result)[0]["output"] == str(tmp_path / "a_50.png")
+    assert Image.open(tmp_path / "a_50.png").format == "PNG"
+    result = run("enhance", disguised, "--target", 50, "--preset", tiny_preset, "-o", "a.gif")
+    assert result.exit_code == 7
+    assert ".webp" in error_line(result)
+
+
+def test_the_bank_sampler_needs_a_bank(tiny_preset, photo, tmp_path):
+    config = json.loads((tiny_preset / "config.json").read_text())
+    config["model"]["bank_size"] = 0
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    result = run("enhance", photo("a.png"), "--target", 50, "--preset", tmp_path)
+    assert result.exit_code == 6
+    assert "--sampler prior" in error_line(result)
+
+
 def test_enhance_reads_standard_input(tiny_preset, photo, tmp_path):
     path, out = photo("a.png"), tmp_path / "new.webp"
     result = run(
@@ -259,7 +303,7 @@ def test_enhance_reads_standard_input(tiny_preset, photo, tmp_path):
 # --- train, demo, info ----------------------------------------------------------------------------
 
 
-def write_data(folder: Path, photo) -> Path:
+def write_data(folder: Path, photo: Callable[..., Path]) -> Path:
     rows = [f"{photo(folder / f'{i}.png', seed=i).name},{30 + 10 * i}" for i in range(4)]
     (folder / "labels.csv").write_text("\n".join(["file,mos", *rows]))
     return folder

@@ -1,0 +1,83 @@
+"""The released preset on the bundled photographs, which show scenes that no training picture has."""
+
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qdnet_keras import QDNet, enhance, load, score
+from qdnet_keras.images import read_photo
+from qdnet_keras.presets import CARD, preset_folder, preset_names
+
+SAMPLES = Path(str(resources.files("qdnet_keras") / "samples"))
+
+
+@pytest.fixture(scope="module")
+def model() -> QDNet:
+    return load()
+
+
+def test_preset_is_released_with_a_card_that_names_its_labels():
+    assert "open-tm" in preset_names()
+    card = (preset_folder("open-tm") / CARD).read_text().lower()
+    assert "pseudo-mos" in card
+    assert "licence" in card
+    size = sum(file.stat().st_size for file in preset_folder("open-tm").iterdir())
+    assert size <= 64 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("good", "poor"),
+    [
+        ("bedroom_fusion", "bedroom_overexposed"),
+        ("armchair_fusion", "armchair_underexposed"),
+        ("sunrise_drago", "sunrise_washed"),
+        ("dog_reinhard", "dog_bilateral"),
+    ],
+)
+def test_better_rendering_of_a_scene_scores_higher(model, good, poor):
+    better, worse = (score(SAMPLES / f"{name}.jpg", model).score for name in (good, poor))
+    assert better > worse + 2.0
+
+
+@pytest.mark.parametrize("name", ["sunrise_washed", "armchair_underexposed"])
+def test_ladder_rises_and_reports_what_it_reached(model, name):
+    path = SAMPLES / f"{name}.jpg"
+    targets = [30.0, 40.0, 50.0]
+    results = [enhance(path, target, model) for target in targets]
+    after = [result.score_after for result in results]
+    assert after == sorted(after)
+    for target, result in zip(targets, results, strict=True):
+        again = score(result.pixels, model).score
+        assert again == pytest.approx(result.score_after, abs=1e-3)
+        assert result.reached == (abs(again - target) <= 1.0)
+
+
+def test_enhancing_keeps_structure_and_adds_no_frame(model):
+    pixels = read_photo(SAMPLES / "sunrise_washed.jpg").pixels
+    output = enhance(pixels, 50.0, model).pixels
+    luma, changed = (picture.mean(axis=-1) for picture in (pixels, output))
+    inside, outside = (np.gradient(values)[0].ravel() for values in (luma, changed))
+    assert np.corrcoef(inside, outside)[0, 1] > 0.9
+    ratio = (changed + 1.0) / (luma + 1.0)
+    border = np.concatenate([ratio[:3].ravel(), ratio[-3:].ravel()])
+    next_to_it = np.concatenate([ratio[9:12].ravel(), ratio[-12:-9].ravel()])
+    assert abs(border.mean() - next_to_it.mean()) < 0.05
+
+
+def test_present_score_returns_the_picture(model):
+    pixels = read_photo(SAMPLES / "bedroom_fusion.jpg").pixels
+    result = enhance(pixels, score(pixels, model).score, model)
+    assert np.array_equal(result.pixels, pixels)
+
+
+def test_demo_writes_a_ladder_in_a_fresh_process(tmp_path):
+    command = [sys.executable, "-m", "qdnet_keras", "demo", "--out", str(tmp_path / "demo")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "bedroom_fusion.jpg" in done.stdout
+    assert done.stderr == ""
+    ladder = read_photo(tmp_path / "demo" / "ladder.png").pixels
+    assert ladder.shape[0] > 300
