@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from qdnet_keras._version import __version__
 from qdnet_keras.errors import PresetError
@@ -123,6 +123,6 @@ def save_preset(model: "QDNet", folder: str | Path) -> None:
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         (Path(temporary) / CONFIG).write_text(text)
-        save_file(tensors, Path(temporary) / WEIGHTS)
+        (Path(temporary) / WEIGHTS).write_bytes(save(tensors))
         for name in (WEIGHTS, CONFIG):
             os.replace(Path(temporary) / name, folder / name)

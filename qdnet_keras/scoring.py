@@ -37,21 +37,13 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
     """Scores of all renderings of a manifest, float32 `[count]`."""
-    latents = posterior_of_files(model, manifest, long_side)
-    return np.clip(np.asarray(model.score_latent(latents)), 0.0, 100.0)
-
-
-def posterior_of_files(
-    model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE
-) -> np.ndarray:
-    """Posterior means of all renderings of a manifest, float32 `[count, latent_dim]`."""
     encode = _encoder(model)
     files = [rendering.file for rendering in manifest.renderings]
-    batches = same_size_batches(files, long_side)
-    return np.concatenate([np.asarray(encode(batch)[0]) for batch in batches])
+    latents = [encode(batch)[0] for batch in same_size_batches(files, long_side)]
+    return np.clip(np.concatenate([model.score_latent(z) for z in latents]), 0.0, 100.0)
 
 
-def same_size_batches(files: Iterable[Path], long_side: int) -> Iterator[np.ndarray]:
+def same_size_batches(files: Iterable[Path], long_side: int = WORKING_SIDE) -> Iterator[np.ndarray]:
     """Working copies, float32 `[count, height, width, 3]`, neighbours of one size together."""
     pending: list[np.ndarray] = []
     for file in files:

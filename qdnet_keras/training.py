@@ -22,6 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from qdnet_keras.config import Config
 from qdnet_keras.data.manifest import Manifest
@@ -30,12 +31,7 @@ from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
 from qdnet_keras.metrics import plcc, rmse, srocc
 from qdnet_keras.model import QDNet
-from qdnet_keras.scoring import (
-    WORKING_SIDE,
-    posterior_of_files,
-    same_size_batches,
-    score_files,
-)
+from qdnet_keras.scoring import same_size_batches, score_files
 
 LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scipy", "pillow")
 CALIBRATION_PICTURES = 96
@@ -103,8 +99,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
             EpochRecord(run / "history.csv", done, epoch, manager),
         ],
     )
-    use_averaged_weights(model, training)
-    model.fill_bank(posterior_of_files(model, training))
+    model.fill_bank(use_averaged_weights(model, training, len(training)))
     model.save_to_preset(run / "preset")
     return model
 
@@ -171,7 +166,8 @@ class ScoreValidation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         current = self.model.get_weights()
-        use_averaged_weights(self.model, self.training)
+        count = min(len(self.training), CALIBRATION_PICTURES)
+        use_averaged_weights(self.model, self.training, count)
         predicted = score_files(self.model, self.validation)
         self.model.set_weights(current)
         if logs is not None:
@@ -211,31 +207,22 @@ class EpochRecord(keras.callbacks.Callback):
         self.manager.save(checkpoint_number=epoch + 1)
 
 
-def use_averaged_weights(model: QDNet, training: Manifest) -> None:
+def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.ndarray:
     """Gives the network the optimiser's averaged weights, if any, and fitting statistics.
 
-    The moving statistics of batch normalisation belong to other weights and to small crops.
-    They are measured anew, as plain means over whole training pictures.
+    The posterior's standardisation is measured on `count` whole pictures spread over `training`.
 
-    Reference:
-        Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
+    Returns:
+        Posterior means of these pictures, float32 `[count, latent_dim]`.
     """
     if model.optimizer.use_ema:
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    layers = [*model.encoder.backbone.layers, *model.posterior.standardise]
-    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
-    spread = np.linspace(0, len(training) - 1, min(len(training), CALIBRATION_PICTURES))
-    files = [
-        training.renderings[i].file
-        for i in np.random.default_rng(0).permutation(spread.round().astype(int))
-    ]
-    for count, batch in enumerate(same_size_batches(files, WORKING_SIDE)):
-        for norm in norms:
-            norm.momentum = count / (count + 1)
-        model.encode(batch, training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    spread = np.linspace(0, len(training) - 1, count).round().astype(int)
+    files = [training.renderings[i].file for i in spread]
+    batches = [model.encoder(batch)[1] for batch in same_size_batches(files)]
+    statistics = [ops.concatenate([batch[i] for batch in batches]) for i in model.z_stages]
+    model.posterior.adapt(statistics)
+    return np.asarray(model.posterior(statistics)[0])
 
 
 def _prepare_run(run: Path, config: Config, resume: bool) -> None:

@@ -1,4 +1,4 @@
-"""The released preset on the bundled photographs, which show scenes that no training picture has."""
+"""The released preset on the bundled photographs, whose scenes no training picture shows."""
 
 import subprocess
 import sys

@@ -13,8 +13,8 @@ from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.score import score_all
 
 POOR = "sunrise_washed"
-TARGETS = (30, 40, 50, 60, 70)
-CHOSEN = 60
+TARGETS = (30, 40, 45, 50, 55)
+CHOSEN = 55
 
 
 def run(

@@ -70,6 +70,19 @@ class GaussianPosterior(keras.layers.Layer):
         )
         return self.loc(joined), ops.softplus(self.raw_scale(joined)) + self.min_scale
 
+    def adapt(self, statistics):
+        """Sets the standardisation to the mean and variance of given statistics.
+
+        What batches of crops leave behind in training fits neither averaged weights nor whole
+        pictures: rare qualities then land far outside the prior.
+
+        Args:
+            statistics: As in the call, arrays `(count, 2 * channels_i)` of many pictures.
+        """
+        for standardise, stage in zip(self.standardise, statistics, strict=True):
+            standardise.moving_mean.assign(ops.mean(stage, axis=0))
+            standardise.moving_variance.assign(ops.var(stage, axis=0))
+
     @staticmethod
     def distribution(loc, scale):
         """p(z|x) as a TFP distribution."""
