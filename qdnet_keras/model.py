@@ -164,7 +164,7 @@ class QDNet(keras.Model):
         half = np.random.default_rng(0).standard_normal((16, 1, self.latent_dim))
         noise = ops.array(np.concatenate([half, -half]), "float32")
         samples = ops.reshape(loc + scale * noise, (-1, self.latent_dim))
-        spread = ops.std(ops.reshape(self.score_latent(samples), (len(noise), -1)), axis=0)
+        spread = ops.std(ops.reshape(self.score_latent(samples), (noise.shape[0], -1)), axis=0)
         return ops.clip(self.score_latent(loc), 0.0, 100.0), spread
 
     def call(self, image, training=False):
