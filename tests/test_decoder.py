@@ -58,7 +58,7 @@ def test_contract(head, rng, tmp_path):
 @HEADS
 @pytest.mark.parametrize("size", [(33, 47), (45, 64)])
 def test_picture_has_the_size_of_the_content(head, size, rng):
-    picture = built(head)(random_contents(rng, *size, batch=2), latent(rng, 2))
+    picture = built(head)(random_contents(rng, size[0], size[1], 2), latent(rng, 2))
     assert picture.shape == (2, *size, 3)
     assert picture.dtype == "float32"
     assert np.isfinite(picture).all()
@@ -93,7 +93,9 @@ def test_colours_of_the_picture_reach_the_rendering_through_z_alone(head, rng):
     decoder, split, z = built(head), InstanceSplit(), latent(rng)
     _, *deeper = random_contents(rng, 32, 48)
     picture = rng.random((1, 32, 48, 3), "float32")
-    changed = picture * np.float32([0.4, 0.7, 1.0]) + np.float32([0.3, 0.0, -0.1])
+    changed = picture * np.array([0.4, 0.7, 1.0], np.float32) + np.array(
+        [0.3, 0.0, -0.1], np.float32
+    )
     first, second = (decoder([split(p)[0], *deeper], z) for p in (picture, changed))
     np.testing.assert_allclose(first, second, atol=2e-3 * np.max(abs(first)))
 

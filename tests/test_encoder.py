@@ -51,7 +51,7 @@ def test_features_are_those_of_keras_applications(encoder, resnet, size):
 
 @SIZES
 def test_each_stage_halves_the_size_rounding_up(encoder, size):
-    contents, statistics = encoder(picture(*size, batch=2))
+    contents, statistics = encoder(picture(size[0], size[1], 2))
     for stage, channels in enumerate(STAGE_CHANNELS):
         height, width = (-(-side // 2**stage) for side in size)
         assert contents[stage].shape == (2, height, width, channels)

@@ -14,6 +14,7 @@ from qdnet_keras.layers import (
     ResizeLike,
 )
 from qdnet_keras.layers.bilateral_grid import grid_position
+from qdnet_keras.scorer import Scorer
 
 
 @pytest.fixture
@@ -72,6 +73,13 @@ def test_bilateral_grid_contract(rng, tmp_path):
     arguments = [normal(rng, 2, 3, 2, 24), guide, normal(rng, 2, 6, 5, 3)]
     pixels = (list(range(6)), list(range(5)))
     check_layer(make, arguments, tmp_path, half_dtypes=["float32"], pixels=pixels, size=(6, 5))
+
+
+def test_scorer_contract(rng, tmp_path):
+    def make(dtype):
+        return Scorer(units=(8, 6, 4), dropout=0.3, dtype=dtype)
+
+    check_layer(make, [normal(rng, 3, 5)], tmp_path, half_dtypes=["float16"])
 
 
 # === InstanceSplit ===
@@ -213,8 +221,8 @@ def test_adain_sets_mean_and_spread(rng):
 def test_adain_forgets_the_mean_and_spread_of_its_input(rng):
     features, z = normal(rng, 2, 12, 10, 3), normal(rng, 2, 6)
     layer = AdaIN()
-    gain = np.float32([0.5, 3, 20])
-    changed = layer(features * gain + np.float32([4, -1, 100]), z)
+    gain = np.array([0.5, 3, 20], np.float32)
+    changed = layer(features * gain + np.array([4, -1, 100], np.float32), z)
     np.testing.assert_allclose(layer(features, z), changed, atol=1e-3)
 
 
@@ -341,3 +349,26 @@ def test_grid_position_is_that_of_bilinear_resizing(rng, size, cells):
     resized = tf.image.resize(line, (size, 1))[0, :, 0, 0]
     interpolated = np.interp(position, np.arange(cells), line[0, :, 0, 0])
     np.testing.assert_allclose(interpolated, resized, atol=1e-5)
+
+
+# === Scorer ===
+
+
+def test_scorer_is_four_dense_layers(rng):
+    layer, z = Scorer(units=(8, 6, 4)), normal(rng, 3, 5)
+    score = layer(z)
+    weights = [np.asarray(weight) for weight in layer.trainable_weights]
+    assert [w.shape for w in weights] == [(5, 8), (8,), (8, 6), (6,), (6, 4), (4,), (4, 1), (1,)]
+    expected = z
+    for kernel, bias in zip(weights[0:6:2], weights[1:6:2], strict=True):
+        expected = np.maximum(expected @ kernel + bias, 0)
+    np.testing.assert_allclose(score, (expected @ weights[6] + weights[7])[:, 0], atol=1e-5)
+
+
+def test_scorer_drops_out_in_training_only(rng):
+    layer, z = Scorer(units=(64, 64, 64), dropout=0.5), normal(rng, 8, 5)
+    np.testing.assert_array_equal(layer(z), layer(z))
+    first, second = layer(z, training=True), layer(z, training=True)
+    assert (np.asarray(first) != np.asarray(second)).all()
+    without = Scorer(units=(8, 6, 4), dropout=0.0)
+    np.testing.assert_array_equal(without(z, training=True), without(z))

@@ -6,12 +6,12 @@ from qdnet_keras import losses
 
 
 def test_score_likelihood_by_hand():
-    mos, score = np.float32([1.0, -0.5, 0.0]), np.float32([0.0, -0.5, 3.0])
+    mos, score = np.array([1.0, -0.5, 0.0], np.float32), np.array([0.0, -0.5, 3.0], np.float32)
     np.testing.assert_allclose(losses.score_likelihood(mos, score, 0.5), [2.0, 0.0, 18.0])
 
 
 def test_score_likelihood_is_that_of_a_gaussian_up_to_a_constant():
-    mos, score = np.float32([1.0, -0.5, 0.3]), np.float32([0.2, -0.4, 2.0])
+    mos, score = np.array([1.0, -0.5, 0.3], np.float32), np.array([0.2, -0.4, 2.0], np.float32)
     exact = -stats.norm(score, 0.7).logpdf(mos)
     constant = np.log(0.7 * np.sqrt(2 * np.pi))
     np.testing.assert_allclose(
@@ -20,20 +20,23 @@ def test_score_likelihood_is_that_of_a_gaussian_up_to_a_constant():
 
 
 def test_kl_by_hand():
-    loc, scale = np.float32([[0, 0], [3, 0], [0, 0]]), np.float32([[1, 1], [1, 1], [1, np.e]])
+    loc, scale = (
+        np.array([[0, 0], [3, 0], [0, 0]], np.float32),
+        np.array([[1, 1], [1, 1], [1, np.e]], np.float32),
+    )
     expected = [0.0, 4.5, (np.e**2 - 3) / 2]
     np.testing.assert_allclose(losses.kl_divergence(loc, scale), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_reconstruction_by_hand():
     picture = np.zeros((2, 1, 2, 3), "float32")
-    rendered = np.float32([[[[0.5, -0.5, 0], [0, 0, 0.2]]], [[[0, 0, 0], [0, 0, 0]]]])
+    rendered = np.array([[[[0.5, -0.5, 0], [0, 0, 0.2]]], [[[0, 0, 0], [0, 0, 0]]]], np.float32)
     np.testing.assert_allclose(losses.reconstruction(picture, rendered), [0.2, 0.0], rtol=1e-6)
 
 
 def test_latent_cycle_by_hand():
-    z, z_again = np.float32([[1, 2], [0, 0]]), np.float32([[1, 0], [0, 0]])
-    score, score_again = np.float32([0.5, 1.0]), np.float32([0.0, 1.0])
+    z, z_again = np.array([[1, 2], [0, 0]], np.float32), np.array([[1, 0], [0, 0]], np.float32)
+    score, score_again = np.array([0.5, 1.0], np.float32), np.array([0.0, 1.0], np.float32)
     cycle = losses.latent_cycle(z, z_again, score, score_again)
     np.testing.assert_allclose(cycle, [2.25, 0.0])
 
