@@ -96,3 +96,8 @@ class Encoder(keras.layers.Layer):
             contents.append(content)
             statistics.append(ops.concatenate([mean, std], axis=-1))
         return contents, statistics
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("weights", None)
+        return config
