@@ -56,9 +56,12 @@ def read_preset_config(preset: str | Path) -> dict[str, Any]:
     """`config.json` of a preset: `{"package_version", "model": {constructor arguments}}`."""
     path = preset_folder(preset) / CONFIG
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise PresetError(f"{path} cannot be read ({error}); restore the preset.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise PresetError(f"{path} does not describe a network; restore the preset.")
+    return config
 
 
 def load_preset(cls: type["QDNet"], preset: str | Path, **kwargs: Any) -> "QDNet":
@@ -68,8 +71,9 @@ def load_preset(cls: type["QDNet"], preset: str | Path, **kwargs: Any) -> "QDNet
     try:
         model = cls(**config)
         stored = load_file(path)
-    except (TypeError, OSError, SafetensorError) as error:
-        raise PresetError(f"{path.parent} cannot be loaded ({error}); restore it.") from error
+    except (TypeError, ValueError, KeyError, OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise PresetError(f"{path.parent} cannot be loaded ({reason}); restore it.") from error
     model.build()
     set_weights(model, stored, path)
     return model
@@ -118,11 +122,16 @@ def save_preset(model: "QDNet", folder: str | Path) -> None:
     }
     text = json.dumps({"package_version": __version__, "model": config}, indent=2) + "\n"
     tensors = {
-        name: np.asarray(weight, "float32" if name == "bank" else "float16")
-        for name, weight in named_weights(model).items()
+        name: _compact(name, np.asarray(weight)) for name, weight in named_weights(model).items()
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         (Path(temporary) / CONFIG).write_text(text)
         (Path(temporary) / WEIGHTS).write_bytes(save(tensors))
         for name in (WEIGHTS, CONFIG):
             os.replace(Path(temporary) / name, folder / name)
+
+
+def _compact(name: str, values: np.ndarray) -> np.ndarray:
+    """float16, but float32 for the bank and for values that float16 cannot hold."""
+    wide = name == "bank" or np.abs(values).max(initial=0.0) > np.finfo(np.float16).max
+    return values.astype("float32" if wide else "float16")
