@@ -138,12 +138,8 @@ def find_change(
     far = choose_latent(model, z, before, target, seed, sampler)
     epsilon = search_epsilon(model, z, far, target)
 
-    size = tf.shape(image)[1:3]
-    pixels = (tf.range(size[0]), tf.range(size[1]))
-
     def rescore(epsilon: tf.Tensor) -> tf.Tensor:
-        grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
-        rendered = image + model.decoder.render(grid, contents[0], pixels, size)
+        rendered = model.rerender(image, contents, z, _mix(z, far, epsilon))
         rendered = tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
         _, loc, _ = model.encode(rendered)
         return tf.clip_by_value(model.score_latent(loc), 0.0, 100.0)
