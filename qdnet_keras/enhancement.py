@@ -2,7 +2,8 @@
 
 1. Choose z̄ with Q(z̄) at least the target (at most, when the target is below the score).
 2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|.
-3. Render, score the rendering itself, and correct ε until that score meets the target.
+3. Render, score the rendering itself, and correct ε until that score meets the target; where
+   it does not even at ε = 1, begin again with a z̄ farther beyond the target.
 
 The rendering is the picture plus the change G(n, ẑ) − G(n, z): at ε = 0 it is the picture itself,
 and what the decoder cannot reproduce is kept. Steps 1 to 3 see a small working copy; the change
@@ -26,7 +27,7 @@ from qdnet_keras.scoring import WORKING_SIDE, score_pixels
 
 SAMPLERS = ("bank", "prior")
 TOLERANCE = 1.0  # MOS
-MARGIN = 4.0  # MOS that z̄ lies beyond the target, so that the closed loop has room
+MARGINS = (4.0, 10.0, 20.0)  # MOS that z̄ lies beyond the target; the next where one falls short
 NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
 CLIMB_STEPS, CLIMB_RATE = 100, 0.1
@@ -135,16 +136,36 @@ def find_change(
     contents, z, _ = model.encode(image)
     _, mean, std = model.encoder.split(image)
     before = tf.clip_by_value(model.score_latent(z), 0.0, 100.0)
-    far = choose_latent(model, z, before, target, seed, sampler)
-    epsilon = search_epsilon(model, z, far, target)
+    upward = tf.where(target >= before, 1.0, -1.0)
 
-    def rescore(epsilon: tf.Tensor) -> tf.Tensor:
-        rendered = model.rerender(image, contents, z, _mix(z, far, epsilon))
+    def rescore(new_z: tf.Tensor) -> tf.Tensor:
+        rendered = model.rerender(image, contents, z, new_z)
         rendered = tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
         _, loc, _ = model.encode(rendered)
         return tf.clip_by_value(model.score_latent(loc), 0.0, 100.0)
 
-    epsilon, after = close_loop(rescore, before, target, epsilon, tolerance)
+    def attempt(count, far, epsilon, after, exhausted):
+        goal = upward * target + tf.gather(MARGINS, count)
+        new_far = choose_latent(model, z, upward, goal, seed, sampler)
+        guess = search_epsilon(model, z, new_far, target)
+        new_epsilon, new_after = close_loop(
+            lambda epsilon: rescore(_mix(z, new_far, epsilon)), before, target, guess, tolerance
+        )
+        nearer = tf.abs(new_after - target) < tf.abs(after - target)
+        better = nearer & ~exhausted & (tf.abs(after - target) > tolerance)
+        far = tf.where(better[:, None], new_far, far)
+        epsilon, after = tf.where(better, new_epsilon, epsilon), tf.where(better, new_after, after)
+        exhausted |= upward * model.score_latent(new_far) < goal
+        return count + 1, far, epsilon, after, exhausted
+
+    _, far, epsilon, after, _ = tf.while_loop(
+        lambda count, far, epsilon, after, exhausted: (
+            (count < len(MARGINS))
+            & tf.reduce_any(~exhausted & (tf.abs(after - target) > tolerance))
+        ),
+        attempt,
+        (0, z, tf.zeros_like(target), before, tf.zeros_like(target, tf.bool)),
+    )
     grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
     return Change(grid, mean, std, epsilon, before, after)
 
@@ -152,24 +173,26 @@ def find_change(
 def choose_latent(
     model: QDNet,
     z: tf.Tensor,
-    score: tf.Tensor,
-    target: tf.Tensor,
+    upward: tf.Tensor,
+    goal: tf.Tensor,
     seed: tf.Tensor,
     sampler: str,
 ) -> tf.Tensor:
-    """z̄ `[B, latent_dim]`, near to z, whose Q lies beyond the target as seen from the score.
+    """z̄ `[B, latent_dim]`, near to z, with upward · Q(z̄) ≥ goal where there is one.
 
     `"bank"`: the mean of the nearest accepted items; the mean of several is a more typical
     quality than any one. `"prior"`: the nearest accepted of a block of draws from N(0, I), more
     blocks while none is. When nothing is accepted, the most extreme item known is taken and, for
     the prior, moved along the gradient of Q inside the ball that holds 99 % of the prior.
+
+    Args:
+        upward: 1 to raise the score, −1 to lower it, `[B]`.
+        goal: Score to reach times `upward`, MOS units, `[B]`.
     """
-    upward = tf.where(target >= score, 1.0, -1.0)
-    goal = upward * target + MARGIN
     if sampler == "bank":
         return _nearest_accepted(model, tf.convert_to_tensor(model.bank), z, upward, goal)
     best = tf.zeros_like(z)
-    best_value = tf.fill(tf.shape(score), -np.inf)
+    best_value = tf.fill(tf.shape(goal), -np.inf)
 
     def draw(block, best, best_value):
         noise_seed = tf.stack([seed, block])

@@ -117,22 +117,35 @@ def test_closed_loop_reports_the_best_when_the_target_is_out_of_reach():
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 def test_chosen_latent_lies_beyond_a_target_that_exists(model, sampler, direction):
     z = latents(4, 3)
-    pool = np.asarray(model.score_latent(model.bank))
-    middle = np.float32(np.median(pool))
-    score = tf.fill([4], middle - direction)
-    target = tf.fill([4], middle + 0.1 * direction - module.MARGIN * direction)
-    score = tf.minimum(score, target - 1.0) if direction > 0 else tf.maximum(score, target + 1.0)
-    chosen = choose_latent(model, z, score, target, tf.constant(0), sampler)
-    reached = direction * (model.score_latent(chosen) - target)
-    assert (reached >= -1e-3).numpy().all()
+    middle = np.median(np.asarray(model.score_latent(model.bank)))
+    upward = tf.fill([4], direction)
+    goal = tf.fill([4], np.float32(direction * middle + 0.1))
+    chosen = choose_latent(model, z, upward, goal, tf.constant(0), sampler)
+    assert (upward * model.score_latent(chosen) >= goal - 1e-3).numpy().all()
 
 
 def test_prior_fallback_stays_inside_the_ball_of_the_prior(model):
     z = latents(2, 4)
-    score = model.score_latent(z)
-    chosen = choose_latent(model, z, score, tf.fill([2], 1e6), tf.constant(0), "prior")
+    chosen = choose_latent(model, z, tf.ones([2]), tf.fill([2], 1e6), tf.constant(0), "prior")
     assert (tf.norm(chosen, axis=-1) <= 3.644).numpy().all()  # sqrt(chi2.ppf(0.99, 4))
-    assert (model.score_latent(chosen) > score).numpy().all()
+    assert (model.score_latent(chosen) > model.score_latent(z)).numpy().all()
+
+
+def test_a_farther_latent_is_tried_where_the_nearest_falls_short(model, picture, monkeypatch):
+    """More attempts come at least as near to a target; one far beyond reach ends the search."""
+    before = score_pixels(model, picture).score
+    found = {}
+    for margins in (module.MARGINS[:1], module.MARGINS):
+        monkeypatch.setattr(module, "MARGINS", margins)
+        fresh = QDNet.from_config(model.get_config())
+        fresh.build()
+        fresh.set_weights(model.get_weights())
+        for target in (before - 8.0, 100.0):
+            found[len(margins), target] = enhance_pixels(fresh, picture, target)
+    for target in (before - 8.0, 100.0):
+        once, thrice = (found[count, target] for count in (1, len(module.MARGINS)))
+        assert abs(thrice.score_after - target) <= abs(once.score_after - target) + 0.5
+    assert not found[1, 100.0].reached
 
 
 def test_present_score_as_target_returns_the_very_picture(model, picture):

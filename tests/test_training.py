@@ -155,10 +155,6 @@ def test_resumed_after_a_kill_the_run_is_complete(runs):
     }
 
 
-@pytest.mark.xfail(
-    reason="two processes round differently: the order of sums in TensorFlow's graph is not fixed",
-    strict=False,
-)
 def test_resumed_after_a_kill_the_result_is_the_same(runs):
     """To the last bit."""
     killed, whole = weights_of_run(runs / "killed"), weights_of_run(runs / "whole")
