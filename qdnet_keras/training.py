@@ -35,7 +35,8 @@ from qdnet_keras.model import QDNet
 from qdnet_keras.scoring import same_size_batches, score_files
 
 LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scipy", "pillow")
-CALIBRATION_PICTURES = 96
+STATISTICS_PICTURES = 96
+CALIBRATION_PICTURES = 50
 
 
 def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = False) -> QDNet:
@@ -103,6 +104,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         ],
     )
     model.fill_bank(use_averaged_weights(model, training, len(training)))
+    calibrate(model, score_files(model, validation), validation.mos)
     model.save_to_preset(run / "preset")
     return model
 
@@ -178,7 +180,7 @@ class ScoreValidation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         current = self.model.get_weights()
-        count = min(len(self.training), CALIBRATION_PICTURES)
+        count = min(len(self.training), STATISTICS_PICTURES)
         use_averaged_weights(self.model, self.training, count)
         predicted = score_files(self.model, self.validation)
         self.model.set_weights(current)
@@ -235,6 +237,22 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
     statistics = [ops.concatenate([batch[i] for batch in batches]) for i in model.z_stages]
     model.posterior.adapt(statistics)
     return np.asarray(model.posterior(statistics)[0])
+
+
+def calibrate(model: QDNet, predicted: np.ndarray, mos: np.ndarray) -> None:
+    """Gives scores the scale and offset that fit validation pictures best, by least squares.
+
+    Scores learnt under dropout and posterior noise are drawn towards the mean. Nothing is changed
+    where there are fewer than `CALIBRATION_PICTURES`, or scores that do not rise with the MOS.
+
+    Args:
+        predicted, mos: MOS units, `[count]`; `predicted` as the model scores now.
+    """
+    if len(mos) < CALIBRATION_PICTURES or not plcc(predicted, mos) > 0:
+        return
+    scale, offset = np.polyfit(predicted, mos, 1)
+    model.mos_mean = float(scale * model.mos_mean + offset)
+    model.mos_std = float(scale * model.mos_std)
 
 
 def _prepare_run(run: Path, config: Config, resume: bool) -> None:
