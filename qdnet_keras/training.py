@@ -110,12 +110,15 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
 
 
 def _fix_order_of_operations() -> None:
-    """Lets one operation run at a time (on all cores), so that sums round alike in every process.
+    """On CPUs, lets one operation run at a time (on all cores) and sum in a fixed order.
 
-    TensorFlow accepts this only before its first operation.
+    So results repeat in every process. TensorFlow accepts this only before its first operation.
     """
+    if tf.config.list_physical_devices("GPU"):
+        return
     with suppress(RuntimeError):
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.experimental.enable_op_determinism()
 
 
 def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDNet:
