@@ -12,6 +12,7 @@ Every message is one sentence that says what was wrong, in which file, and what 
 | 5 | a configuration is wrong (`ConfigError`) |
 | 6 | a preset or checkpoint cannot be loaded (`PresetError`) |
 | 7 | an output already exists or cannot be written (`OutputError`) |
+| 9 | a package that the command needs is not installed (`MissingPackageError`) |
 """
 
 
@@ -49,3 +50,9 @@ class OutputError(QDNetError):
     """An output exists already, or its folder cannot be written."""
 
     exit_code = 7
+
+
+class MissingPackageError(QDNetError):
+    """A command needs a package of an optional extra that is not installed."""
+
+    exit_code = 9

@@ -5,18 +5,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qdnet_keras.errors import OutputError
+from qdnet_keras.errors import MissingPackageError, OutputError
 
 if TYPE_CHECKING:
     from qdnet_keras.images import Photo
     from qdnet_keras.model import QDNet
 
 STDIN = "-"
+EXTRAS = {"data": ("cv2", "OpenEXR"), "figures": ("matplotlib", "sklearn")}
 
 Preset = Annotated[
     str, typer.Option(help="Name of a released preset, or a folder that training wrote.")
@@ -27,6 +29,15 @@ WorkingSize = Annotated[
     int,
     typer.Option(min=32, help="Long side, in pixels, of the copy that statistics are taken from."),
 ]
+
+
+def require(extra: str) -> None:
+    """Checks that the packages of an extra are installed. Raises `MissingPackageError`."""
+    for module in EXTRAS[extra]:
+        if find_spec(module) is None:
+            raise MissingPackageError(
+                f"This command needs {module}; install it with: pip install 'qdnet-keras[{extra}]'"
+            )
 
 
 def read_input(name: str) -> "Photo":
