@@ -1,5 +1,6 @@
 """Exposure stacks: photographs of one scene with several exposure times, merged into HDR."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,9 @@ from qdnet_keras.errors import ImageError
 from qdnet_keras.images import read_photo
 
 EXPOSURES = "exposures.txt"
+_SAMPLES, _SMOOTHNESS = 300, 100.0  # of the response curve, nearest to the truth on sRGB bracketing
+_EXPOSED = 5, 250  # levels that tell something
+_LEAST_RESPONSE = 0.1  # of the correlation; strangers reach 0.08, photographs of a scene 0.2
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -40,11 +44,36 @@ def merge_exposures(folder: Path) -> Array:
     if len({pixels.shape for pixels in stack}) > 1:
         raise ImageError(f"{folder} has photographs of different sizes; crop them alike.")
     seconds = np.array([times[file] for file in files], np.float32)
-    aligned = [pixels.copy() for pixels in stack]
-    cv2.createAlignMTB().process(stack, aligned)
-    response = cv2.createCalibrateDebevec().process(aligned, seconds)
+    aligned = align(stack)
+    response = cv2.createCalibrateDebevec(_SAMPLES, _SMOOTHNESS).process(aligned, seconds)
     merged = cv2.createMergeDebevec().process(aligned, seconds, response)
     return np.asarray(merged, np.float32)
+
+
+def align(stack: list[np.ndarray]) -> list[np.ndarray]:
+    """Shifts photographs, uint8 `[H, W, 3]`, by whole pixels and crops them to what all show.
+
+    Neighbours in exposure are compared by phase correlation of their log edges, which exposure
+    does not change; a pair that has nothing in common stays as it is.
+    """
+    edges = [_log_edges(pixels) for pixels in stack]
+    window = cv2.createHanningWindow(edges[0].shape[::-1], cv2.CV_32F)
+    places = [np.zeros(2, int)]
+    for first, second in pairwise(edges):
+        (x, y), response = cv2.phaseCorrelate(first, second, window)
+        shift = [-round(y), -round(x)] if response > _LEAST_RESPONSE else [0, 0]
+        places.append(places[-1] + shift)
+    starts = np.max(places, axis=0) - places
+    height, width = np.subtract(stack[0].shape[:2], np.ptp(places, axis=0))
+    return [
+        np.ascontiguousarray(pixels[top : top + height, left : left + width])
+        for pixels, (top, left) in zip(stack, starts, strict=True)
+    ]
+
+
+def _log_edges(pixels: np.ndarray) -> np.ndarray:
+    grey = np.clip(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), *_EXPOSED)
+    return cv2.Laplacian(np.log(grey.astype(np.float32)), cv2.CV_32F)
 
 
 def photographs(folder: Path) -> list[Path]:

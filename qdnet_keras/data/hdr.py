@@ -31,12 +31,12 @@ def read_scene(path: str | Path) -> Array:
             the same everywhere.
     """
     path = Path(path)
+    if not path.exists():
+        raise ImageError(f"{path} does not exist.")
     try:
         rgb = _read(path)
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError(f"{path} does not exist.") from None
     except Exception as error:  # codecs fail on damaged files in many ways
         reason = " ".join(str(error).split()).rstrip(".")
         raise ImageError(f"{path} cannot be read as an HDR picture ({reason}).") from error

@@ -30,8 +30,9 @@ def find_sources(folder: Path) -> dict[str, Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in _sources_in(Path(place), sorted(names)):
-            name = "_".join(path.relative_to(folder).with_suffix("").parts)
-            name = name or folder.resolve().name
+            *parents, _ = ("", *path.relative_to(folder).parts)
+            own = path.resolve().name if path.is_dir() else path.stem
+            name = "_".join([*filter(None, parents), own])
             if name in sources:
                 raise DataError(f"{sources[name]} and {path} have the same name; rename one.")
             sources[name] = path

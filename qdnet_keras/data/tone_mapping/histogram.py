@@ -6,7 +6,7 @@ from qdnet_keras.data.tone_mapping.light import Array, luminance, recolour
 
 _BINS = 100
 _DISPLAY_RANGE = np.log(100.0)  # of luminance
-_TOLERANCE = 0.025  # share of samples that may still be trimmed
+_TOLERANCE = 0.025  # share of samples
 
 
 def histogram_adjustment(rgb: Array, saturation: float = 0.9) -> Array:
@@ -34,14 +34,10 @@ def limit_slope(counts: np.ndarray, width: float) -> np.ndarray:
     Returns:
         The trimmed counts, all 0 where the scene's range is within the display's.
     """
-    counts = counts.copy()
-    least_left = _TOLERANCE * counts.sum()
-    for _ in range(1000):
-        ceiling = counts.sum() * width / _DISPLAY_RANGE
-        trimmed = np.maximum(counts - ceiling, 0).sum()
-        counts = np.minimum(counts, ceiling)
-        if trimmed <= least_left:
-            return counts
-        if counts.sum() <= least_left:
-            break
+    least = _TOLERANCE * counts.sum()
+    while (total := counts.sum()) > least:
+        limited = np.minimum(counts, total * width / _DISPLAY_RANGE)
+        if limited.sum() >= (1 - _TOLERANCE) * total:
+            return limited
+        counts = limited
     return np.zeros_like(counts)
