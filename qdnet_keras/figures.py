@@ -1,6 +1,10 @@
 """The ladder: one picture at ascending targets, with captions."""
 
+import base64
+import io
 import math
+from typing import NamedTuple
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,9 +15,20 @@ TILE_HEIGHT = 360
 MAX_WIDTH = 1600
 GAP, ROW_GAP = 16, 28
 MARGIN = 20
-FIRST_SIZE, OTHER_SIZE = 22, 17  # of the caption's lines
-FIRST_COLOUR, OTHER_COLOUR = "#1a1a1a", "#666666"
 LINE = 27
+_SIZES = 22, 17  # of a caption's first line and of the others
+_COLOURS = "#1a1a1a", "#666666"
+
+Tile = tuple[np.ndarray, str]
+
+
+class Placed(NamedTuple):
+    """A picture, uint8, with its corner and the baselines of its caption's lines, in pixels."""
+
+    left: int
+    top: int
+    picture: np.ndarray
+    lines: list[tuple[int, str]]
 
 
 def tile(pixels: np.ndarray, height: int = TILE_HEIGHT) -> np.ndarray:
@@ -26,24 +41,69 @@ def tile(pixels: np.ndarray, height: int = TILE_HEIGHT) -> np.ndarray:
 
 
 def ladder(
-    tiles: list[tuple[np.ndarray, str]],
+    tiles: list[Tile],
     *,
+    columns: int | None = None,
     tile_height: int = TILE_HEIGHT,
     max_width: int = MAX_WIDTH,
 ) -> np.ndarray:
     """Tiles from left to right on white, each with its caption below.
 
-    Rows wrap at `max_width` and are as equally long as they can be; a single tile may be wider.
-
     Args:
         tiles: Pictures, uint8 or uint16 `[H, W, 3]`, with captions; a caption's first line is
             set larger than the others.
+        columns: Tiles a row. Without it rows wrap at `max_width` and are as equally long as they
+            can be; a single tile may be wider.
         tile_height: Pictures that are higher are shrunk to this height, pixels.
         max_width: Pixels.
 
     Returns:
         uint8 `[height, width, 3]`.
     """
+    width, height, placed = _layout(tiles, columns, tile_height, max_width)
+    canvas = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(canvas)
+    for left, top, picture, lines in placed:
+        canvas.paste(Image.fromarray(picture), (left, top))
+        for number, (baseline, line) in enumerate(lines):
+            draw.text(
+                (left, baseline), line, fill=_COLOURS[number > 0], font=_font(number), anchor="ls"
+            )
+    return np.asarray(canvas)
+
+
+def ladder_svg(
+    tiles: list[Tile],
+    *,
+    columns: int | None = None,
+    tile_height: int = TILE_HEIGHT,
+    max_width: int = MAX_WIDTH,
+) -> str:
+    """The figure of `ladder` as SVG: captions stay text, pictures are embedded JPEG of 95."""
+    width, height, placed = _layout(tiles, columns, tile_height, max_width)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for left, top, picture, lines in placed:
+        rows, columns = picture.shape[:2]
+        parts.append(
+            f'<image x="{left}" y="{top}" width="{columns}" height="{rows}" '
+            f'href="data:image/jpeg;base64,{_jpeg(picture)}"/>'
+        )
+        parts += [
+            f'<text x="{left}" y="{baseline}" font-size="{_SIZES[number > 0]}" '
+            f'fill="{_COLOURS[number > 0]}">{escape(line)}</text>'
+            for number, (baseline, line) in enumerate(lines)
+        ]
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _layout(
+    tiles: list[Tile], columns: int | None, tile_height: int, max_width: int
+) -> tuple[int, int, list[Placed]]:
+    """Width and height of the figure, and where its tiles go."""
     pictures = [tile(pixels, tile_height) for pixels, _ in tiles]
     captions = [caption.split("\n") for _, caption in tiles]
     column = max(
@@ -54,25 +114,28 @@ def ladder(
             for i, line in enumerate(lines)
         ),
     )
-    most = max(1, (max_width - 2 * MARGIN + GAP) // (column + GAP))
-    rows = math.ceil(len(tiles) / most)
-    columns = math.ceil(len(tiles) / rows)
+    if columns is None:
+        most = max(1, (max_width - 2 * MARGIN + GAP) // (column + GAP))
+        columns = math.ceil(len(tiles) / math.ceil(len(tiles) / most))
+    rows = math.ceil(len(tiles) / columns)
     picture_height = max(picture.shape[0] for picture in pictures)
     row_height = picture_height + GAP // 2 + LINE * max(map(len, captions)) + ROW_GAP
-
-    width = 2 * MARGIN + columns * (column + GAP) - GAP
-    canvas = Image.new("RGB", (width, 2 * MARGIN + rows * row_height - ROW_GAP), "white")
-    draw = ImageDraw.Draw(canvas)
+    placed = []
     for index, (picture, lines) in enumerate(zip(pictures, captions, strict=True)):
         left = MARGIN + index % columns * (column + GAP)
         top = MARGIN + index // columns * row_height
-        canvas.paste(Image.fromarray(picture), (left, top))
-        for number, line in enumerate(lines):
-            colour = OTHER_COLOUR if number else FIRST_COLOUR
-            place = (left, top + picture_height + GAP // 2 + LINE * (number + 1) - 6)
-            draw.text(place, line, fill=colour, font=_font(number), anchor="ls")
-    return np.asarray(canvas)
+        first = top + picture_height + GAP // 2 - 6 + LINE
+        baselines = [(first + LINE * number, line) for number, line in enumerate(lines)]
+        placed.append(Placed(left, top, picture, baselines))
+    width = 2 * MARGIN + columns * (column + GAP) - GAP
+    return width, 2 * MARGIN + rows * row_height - ROW_GAP, placed
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling=0)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _font(line: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(OTHER_SIZE if line else FIRST_SIZE)
+    return ImageFont.load_default(_SIZES[line > 0])

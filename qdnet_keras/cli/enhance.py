@@ -86,7 +86,7 @@ def run(
     targets = _targets(target, ladder)
     if STDIN in images and output is None:
         raise typer.BadParameter("standard input needs --output.", param_hint="IMG")
-    _check_preset(preset, sampler)
+    check_preset(preset, sampler)
     outputs = _Outputs(output, several=ladder is not None or len(images) > 1, force=force)
     options = {"sampler": sampler, "tolerance": tolerance, "long_side": working_size}
     report = Report(("file", "target", "before", "after", "output"), images, as_json)
@@ -173,8 +173,13 @@ def _targets(target: str | None, ladder: str | None) -> list[float]:
     if target is not None and ladder is None:
         return [_target(target, "--target")]
     if ladder is not None and target is None:
-        return list(dict.fromkeys(_target(text, "--ladder") for text in ladder.split(",")))
+        return parse_targets(ladder, "--ladder")
     raise typer.BadParameter("give one of the two.", param_hint="--target / --ladder")
+
+
+def parse_targets(text: str, option: str) -> list[float]:
+    """Scores separated by commas, each once. Raises `typer.BadParameter`."""
+    return list(dict.fromkeys(_target(part, option) for part in text.split(",")))
 
 
 def _target(text: str, option: str) -> float:
@@ -187,7 +192,8 @@ def _target(text: str, option: str) -> float:
     return target
 
 
-def _check_preset(preset: str, sampler: str) -> None:
+def check_preset(preset: str, sampler: str) -> None:
+    """Raises `PresetError` if the preset cannot be read or lacks the bank that is asked for."""
     from qdnet_keras.presets import read_preset_config
 
     bank_size = read_preset_config(preset)["model"].get("bank_size", 0)
