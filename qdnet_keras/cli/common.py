@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 FIGURES = (".png", ".svg")
-EXTRAS = {"data": ("cv2", "OpenEXR"), "figures": ("matplotlib", "sklearn")}
+EXTRAS = {"data": "OpenEXR", "figures": "matplotlib"}
 
 Preset = Annotated[
     str, typer.Option(help="Name of a released preset, or a folder that training wrote.")
@@ -34,12 +34,12 @@ WorkingSize = Annotated[
 
 
 def require(extra: str) -> None:
-    """Checks that the packages of an extra are installed. Raises `MissingPackageError`."""
-    for module in EXTRAS[extra]:
-        if find_spec(module) is None:
-            raise MissingPackageError(
-                f"This command needs {module}; install it with: pip install 'qdnet-keras[{extra}]'"
-            )
+    """Checks that the package of an extra is installed. Raises `MissingPackageError`."""
+    package = EXTRAS[extra]
+    if find_spec(package) is None:
+        raise MissingPackageError(
+            f"This command needs {package}; install it with: pip install 'qdnet-keras[{extra}]'"
+        )
 
 
 def read_input(name: str) -> "Photo":
