@@ -57,7 +57,7 @@ _BY_NUMBER = {number: (dtype, field) for dtype, (number, field) in _DTYPES.items
 
 def _describe_field(name: str, number: int, kind: str) -> descriptor_pb2.FieldDescriptorProto:
     field = descriptor_pb2.FieldDescriptorProto(name=name, number=number)
-    repeated, _, kind = kind.rpartition("repeated ")
+    _, repeated, kind = kind.rpartition("repeated ")
     field.label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
     if kind in _MESSAGES:
         field.type, field.type_name = field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
