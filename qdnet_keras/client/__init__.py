@@ -37,8 +37,8 @@ class Client:
 
     A call that finds the server unavailable (restarting, its queue full) is repeated until the
     timeout, after pauses drawn at random from 0 to a bound that doubles each time; until the
-    server has answered once, for at most 10 seconds. Both signatures depend on their inputs alone,
-    so that repeating a call does no harm.
+    server has answered once, for at most `connect_timeout`. The signatures depend on their inputs
+    alone, so that repeating a call does no harm.
 
     Args:
         server: `"host:port"`: TF-Serving's gRPC port, or its REST port.
@@ -47,6 +47,7 @@ class Client:
         version: Version of the model; by default the newest that the server has.
         label: Label of a version instead, such as `"stable"` or `"canary"`.
         timeout: Seconds that a call may take, repetitions included.
+        connect_timeout: Seconds that a call may be repeated for before there was any answer.
 
     Raises:
         ValueError: `server` is not `host:port`, or both `version` and `label` are given.
@@ -66,12 +67,14 @@ class Client:
         version: int | None = None,
         label: str | None = None,
         timeout: float = 60.0,
+        connect_timeout: float = CONNECT_SECONDS,
     ):
         if not re.fullmatch(r"\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:/\s]+:\d{1,5}", server):
             raise ValueError(f"A server is given as host:port. Received: server={server!r}")
         if version is not None and label is not None:
             raise ValueError("Give a version or a label of one, not both.")
-        self.server, self.model, self.timeout = server, model, timeout
+        self.server, self.model = server, model
+        self.timeout, self.connect_timeout = timeout, connect_timeout
         transport = RestTransport if rest else GrpcTransport
         self._transport: Transport = transport(server, model, version, label)
         self._has_answered = False
@@ -145,7 +148,7 @@ class Client:
             except CallError as error:
                 patience = self.timeout
                 if not self._has_answered:
-                    patience = min(patience, CONNECT_SECONDS)
+                    patience = min(patience, self.connect_timeout)
                 pause = random.uniform(0, min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE))
                 in_time = time.monotonic() + pause < start + patience
                 if not (_is_transient(error) and in_time):
