@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from qdnet_keras import graph_images
+from qdnet_keras import graph_images, warmup
 from qdnet_keras.enhancement import BAND_PIXELS, TOLERANCE, find_change, render
 from qdnet_keras.errors import OutputError, PresetError
 from qdnet_keras.graph_images import checked, decode_picture, from_float, size_checks, working_copy
@@ -225,6 +225,7 @@ def export(model: QDNet, out: str | Path, version: int | None = None, **options:
             for name, (function, specs) in Endpoints(model, **options).signatures().items():
                 archive.add_endpoint(name, function, specs)
             archive.write_out(str(folder), verbose=False)
+            warmup.write(folder, out.resolve().name)
             return _publish(folder, out, version)
     except OSError as error:
         raise OutputError(f"{out} cannot be written ({error.strerror or error}).") from error

@@ -2,7 +2,8 @@
 
 The arithmetic is that of `images.working_copy`, `to_float` and `from_float`, and the pixels are
 those that `images.read_photo` decodes from an 8-bit PNG or JPEG. Refusals are
-`InvalidArgumentError` with a sentence. Not in a graph: other formats, 16-bit samples, CMYK and the EXIF orientation.
+`InvalidArgumentError` with a sentence. Not in a graph: other formats, 16-bit samples, CMYK and the
+EXIF orientation.
 """
 
 from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from qdnet_keras._version import __version__
-from qdnet_keras.cli import demo, enhance, export, info, score, train
+from qdnet_keras.cli import demo, enhance, export, info, score, serve, train
 from qdnet_keras.cli.output import EXIT_CODES, print_error
 from qdnet_keras.errors import QDNetError
 
@@ -48,6 +48,7 @@ for name, module in {
     "enhance": enhance,
     "train": train,
     "export": export,
+    "serve": serve,
     "demo": demo,
     "info": info,
 }.items():
