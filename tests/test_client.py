@@ -239,7 +239,7 @@ def test_labels_and_versions_reach_the_server(serving, photo):
 
 def test_unavailable_is_tried_again_and_refusals_are_not(serving, client, photo):
     path = photo("a.png")
-    busy = (grpc.StatusCode.RESOURCE_EXHAUSTED, "The queue is full.")
+    busy = (grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is busy; try again later.")
     serving.failures = [(grpc.StatusCode.UNAVAILABLE, "loading")] * 2 + [busy]
     assert client.score(path).score > 0
     assert len(serving.requests) == 4

@@ -211,8 +211,8 @@ def _batch_of_one(data: bytes) -> np.ndarray:
 
 def _is_transient(error: CallError) -> bool:
     """Whether the same call may succeed later: no server yet, or one whose queue is full."""
-    if error.code == "RESOURCE_EXHAUSTED":
-        return "larger than max" not in error.details  # of messages above the server's limit
+    if error.code == "RESOURCE_EXHAUSTED":  # also said of messages above a limit
+        return "try again" in error.details
     return error.code == "UNAVAILABLE"
 
 
