@@ -1,6 +1,7 @@
 """`qdnet-keras serve`: a local server that speaks the API of TF-Serving."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,7 @@ def run(
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("qdnet_keras.server").setLevel(logging.INFO)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C++ code prints what is reported here
     import_tensorflow()
     from qdnet_keras.server.run import Options, serve
 

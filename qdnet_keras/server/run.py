@@ -57,15 +57,15 @@ def serve(options: Options, announce: Callable[[int, int | None], None]) -> None
         PresetError: If the folder holds no version that loads.
         ServerError: If a port cannot be used.
     """
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+    versions = Versions(options.name, options.folder, options.warm_up)
+    service = Service(versions, Admission(options.concurrency, options.queue))
+    grpc_api, rest_api = _listen(service, options)  # loading takes long: a taken port is told first
+    versions.refresh()
+    _require_version(versions)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
-    versions = Versions(options.name, options.folder, options.warm_up)
-    versions.refresh()
-    _require_version(versions)
-    service = Service(versions, Admission(options.concurrency, options.queue))
-    grpc_api, rest_api = _listen(service, options)
     grpc_api.start()
     if rest_api is not None:
         rest_api.start()
