@@ -38,7 +38,7 @@ from qdnet_keras.errors import ServerError
 from qdnet_keras.images import read_photo
 
 SERVE = "{python} -m qdnet_keras serve {model} --port {port}"
-READY_SECONDS = 180
+READY_SECONDS = 600
 ENHANCE_SHARE = 0.2
 SCORE_TOLERANCE = 1e-3  # MOS
 PIXEL_TOLERANCE = 1

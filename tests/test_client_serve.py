@@ -28,7 +28,7 @@ class Serve:
 
     def __init__(self, model: Path, port: int = 0):
         command = [sys.executable, "-m", "qdnet_keras", "serve", str(model), "--json"]
-        command += ["--port", str(port), "--rest-port", "0"]
+        command += ["--port", str(port), "--rest-port", "0", "--rest-timeout", "300"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         ports = json.loads(self.process.stdout.readline())
         self.port = ports["port"]
@@ -75,6 +75,7 @@ def test_commands_say_the_same_with_and_without_a_server(
     files = [photo("a.png"), photo("b.jpg", (700, 500), 1), photo("c.tif", (64, 90), 2)]
     files.append(photo("d.webp", (80, 80), 3))
     server = ("--server", served.rest, "--rest") if rest else ("--server", served.grpc)
+    server += ("--timeout", 300)
     local = run("score", *files, "--preset", tiny_preset)
     remote = run("score", *files, *server)
     for ours, theirs in zip(remote, local, strict=True):
@@ -97,7 +98,7 @@ def test_commands_say_the_same_with_and_without_a_server(
 def test_a_batch_of_tensors_gives_the_scores_of_files(served, photo):
     paths = [photo(f"{seed}.png", seed=seed) for seed in range(3)]
     pixels = np.stack([read_photo(path).pixels for path in paths])
-    with Client(served.grpc) as client:
+    with Client(served.grpc, timeout=300) as client:
         scores = client.predict("score", {"image": pixels})["score"]
         expected = [client.score(path).score for path in paths]
         with pytest.raises(ServerError, match=r"0\.\.100"):
@@ -109,7 +110,7 @@ def test_hostile_requests_are_refused_with_a_sentence_and_do_no_harm(served, pho
     import hostile
 
     path = photo("a.png")
-    with Client(served.grpc, timeout=60) as client:
+    with Client(served.grpc, timeout=300) as client:
         before = client.score(path)
         for kind, call in hostile.calls().items():
             with pytest.raises(ServerError) as caught:
@@ -124,7 +125,7 @@ def test_kill_and_restart_lose_nothing(exported, photo):
     server = Serve(exported)
     scores: list[float] = []
     finish = threading.Event()
-    with Client(server.grpc, timeout=120) as client:
+    with Client(server.grpc, timeout=300) as client:
         expected = client.score(path).score
 
         def work() -> None:
@@ -138,7 +139,7 @@ def test_kill_and_restart_lose_nothing(exported, photo):
         server.kill()
         before = len(scores)
         server = Serve(exported, server.port)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(scores) < before + 8 and time.monotonic() < deadline:
             time.sleep(0.1)
         finish.set()
