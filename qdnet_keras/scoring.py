@@ -1,7 +1,6 @@
 """Scores of files, pictures and whole manifests."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,10 @@ import tensorflow as tf
 from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.images import read_photo, working_copy
 from qdnet_keras.model import QDNet
+from qdnet_keras.outcomes import Score
 
 WORKING_SIDE = 512
 BATCH = 8
-
-
-@dataclass(frozen=True)
-class Score:
-    """Opinion score of a picture, MOS units 0..100, and its spread under the posterior."""
-
-    score: float
-    score_std: float
 
 
 def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE) -> Score:

@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from qdnet_keras._version import __version__
-from qdnet_keras.cli import data, demo, enhance, evaluate, info, ladder, score, train, tsne
+from qdnet_keras.cli import (
+    data,
+    demo,
+    enhance,
+    evaluate,
+    export,
+    info,
+    ladder,
+    score,
+    serve,
+    train,
+    tsne,
+)
 from qdnet_keras.cli.output import EXIT_CODES, print_error
 from qdnet_keras.errors import QDNetError
 
@@ -50,6 +62,8 @@ for name, module in {
     "evaluate": evaluate,
     "ladder": ladder,
     "tsne": tsne,
+    "export": export,
+    "serve": serve,
     "demo": demo,
     "info": info,
 }.items():

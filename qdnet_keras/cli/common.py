@@ -32,6 +32,25 @@ WorkingSize = Annotated[
     typer.Option(min=32, help="Long side, in pixels, of the copy that statistics are taken from."),
 ]
 
+Server = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Let this TF-Serving do the work; its model decides instead of the options for one.",
+    ),
+]
+Rest = Annotated[bool, typer.Option("--rest", help="The server's port speaks REST, not gRPC.")]
+Label = Annotated[
+    str | None, typer.Option(help="Version of the server's model, such as stable or canary.")
+]
+Timeout = Annotated[
+    float, typer.Option(min=0.1, help="Seconds that the server may take over a photograph.")
+]
+Parallel = Annotated[
+    int, typer.Option(min=1, max=64, help="Photographs sent to the server at a time.")
+]
+SERVER_OPTIONS = ("rest", "label", "timeout", "parallel")
+
 
 def require(extra: str) -> None:
     """Checks that the package of an extra is installed. Raises `MissingPackageError`."""
@@ -44,11 +63,16 @@ def require(extra: str) -> None:
 
 def read_input(name: str) -> "Photo":
     """The photo in a file, or on standard input for "-". Raises `ImageError`."""
-    from qdnet_keras.images import read_photo
+    return read_input_and_bytes(name)[0]
+
+
+def read_input_and_bytes(name: str) -> "tuple[Photo, bytes]":
+    """As `read_input`, with the bytes of the file beside it."""
+    from qdnet_keras.images import read_photo_and_bytes
 
     if name == STDIN:
-        return read_photo(sys.stdin.buffer.read(), "standard input")
-    return read_photo(name)
+        return read_photo_and_bytes(sys.stdin.buffer.read(), "standard input")
+    return read_photo_and_bytes(name)
 
 
 @cache

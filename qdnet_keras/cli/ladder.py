@@ -23,7 +23,7 @@ from qdnet_keras.cli.output import Report, print_json
 from qdnet_keras.errors import ImageError
 
 if TYPE_CHECKING:
-    from qdnet_keras.enhancement import Enhanced
+    from qdnet_keras.outcomes import Enhanced
     from qdnet_keras.figures import Tile
 
 
