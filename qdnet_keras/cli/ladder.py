@@ -23,8 +23,8 @@ from qdnet_keras.cli.output import Report, print_json
 from qdnet_keras.errors import ImageError
 
 if TYPE_CHECKING:
-    from qdnet_keras.outcomes import Enhanced
     from qdnet_keras.figures import Tile
+    from qdnet_keras.outcomes import Enhanced
 
 
 def run(

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,6 +20,7 @@ from qdnet_keras.cli.common import (
     write_output,
 )
 from qdnet_keras.cli.output import print_json
+from qdnet_keras.cli.progress import Progress
 from qdnet_keras.errors import DataError
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def run(
     from qdnet_keras.tsne import draw_latents, place_latents
 
     files = [rendering.file for rendering in manifest.renderings]
-    z = posterior_means(model, _with_progress(files), working_size)
+    with Progress() as progress:
+        z = posterior_means(model, _counted(files, progress), working_size)
     scores = np.clip(model.score_latent(z), 0, 100)
     places = place_latents(z, perplexity, seed)
     figure = draw_latents(places, manifest.mos, scores)
@@ -139,11 +140,7 @@ def _as_csv(rows: list[dict[str, object]]) -> bytes:
     return text.getvalue().encode(errors="surrogateescape")
 
 
-def _with_progress(files: Sequence[Path]) -> Iterator[Path]:
-    """The files; where stderr is a terminal, it counts them."""
+def _counted(files: Sequence[Path], progress: Progress) -> Iterator[Path]:
     for number, file in enumerate(files, start=1):
-        if sys.stderr.isatty():
-            typer.echo(f"\r\x1b[K{number}/{len(files)}  {file.name}"[:200], err=True, nl=False)
         yield file
-    if sys.stderr.isatty():
-        typer.echo("\r\x1b[K", err=True, nl=False)
+        progress.pictures("z", number, len(files))
