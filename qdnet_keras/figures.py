@@ -16,19 +16,20 @@ MAX_WIDTH = 1600
 GAP, ROW_GAP = 16, 28
 MARGIN = 20
 LINE = 27
-_SIZES = 22, 17  # of a caption's first line and of the others
-_COLOURS = "#1a1a1a", "#666666"
+SIZES = 22, 17  # of a caption's first line and of the others, pixels
+PRINT_WIDTH = 1450  # pixels; `SIZES` in a figure so wide are 8 and 6 points over a printed page
+FIRST_COLOUR, OTHER_COLOUR = "#1a1a1a", "#666666"
 
 Tile = tuple[np.ndarray, str]
 
 
 class Placed(NamedTuple):
-    """A picture, uint8, with its corner and the baselines of its caption's lines, in pixels."""
+    """A picture, uint8, with its corner, and its caption's lines: baseline, size, text. Pixels."""
 
     left: int
     top: int
     picture: np.ndarray
-    lines: list[tuple[int, str]]
+    lines: list[tuple[int, int, str]]
 
 
 def tile(pixels: np.ndarray, height: int = TILE_HEIGHT) -> np.ndarray:
@@ -46,6 +47,7 @@ def ladder(
     columns: int | None = None,
     tile_height: int = TILE_HEIGHT,
     max_width: int = MAX_WIDTH,
+    for_print: bool = False,
 ) -> np.ndarray:
     """Tiles from left to right on white, each with its caption below.
 
@@ -56,19 +58,18 @@ def ladder(
             can be; a single tile may be wider.
         tile_height: Pictures that are higher are shrunk to this height, pixels.
         max_width: Pixels.
+        for_print: Whether captions of a wide figure grow, to be read when it is a page wide.
 
     Returns:
         uint8 `[height, width, 3]`.
     """
-    width, height, placed = _layout(tiles, columns, tile_height, max_width)
+    width, height, placed = _layout(tiles, columns, tile_height, max_width, for_print)
     canvas = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(canvas)
     for left, top, picture, lines in placed:
         canvas.paste(Image.fromarray(picture), (left, top))
-        for number, (baseline, line) in enumerate(lines):
-            draw.text(
-                (left, baseline), line, fill=_COLOURS[number > 0], font=_font(number), anchor="ls"
-            )
+        for (baseline, size, line), colour in zip(lines, _colours(lines), strict=True):
+            draw.text((left, baseline), line, fill=colour, font=_font(size), anchor="ls")
     return np.asarray(canvas)
 
 
@@ -78,9 +79,10 @@ def ladder_svg(
     columns: int | None = None,
     tile_height: int = TILE_HEIGHT,
     max_width: int = MAX_WIDTH,
+    for_print: bool = False,
 ) -> str:
     """The figure of `ladder` as SVG: captions stay text, pictures are embedded JPEG of 95."""
-    width, height, placed = _layout(tiles, columns, tile_height, max_width)
+    width, height, placed = _layout(tiles, columns, tile_height, max_width, for_print)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif">',
@@ -93,42 +95,51 @@ def ladder_svg(
             f'href="data:image/jpeg;base64,{_jpeg(picture)}"/>'
         )
         parts += [
-            f'<text x="{left}" y="{baseline}" font-size="{_SIZES[number > 0]}" '
-            f'fill="{_COLOURS[number > 0]}">{escape(line)}</text>'
-            for number, (baseline, line) in enumerate(lines)
+            f'<text x="{left}" y="{baseline}" font-size="{size}" fill="{colour}">'
+            f"{escape(line)}</text>"
+            for (baseline, size, line), colour in zip(lines, _colours(lines), strict=True)
         ]
     return "\n".join([*parts, "</svg>\n"])
 
 
 def _layout(
-    tiles: list[Tile], columns: int | None, tile_height: int, max_width: int
+    tiles: list[Tile], columns: int | None, tile_height: int, max_width: int, for_print: bool
 ) -> tuple[int, int, list[Placed]]:
     """Width and height of the figure, and where its tiles go."""
     pictures = [tile(pixels, tile_height) for pixels, _ in tiles]
     captions = [caption.split("\n") for _, caption in tiles]
-    column = max(
-        *(picture.shape[1] for picture in pictures),
-        *(
-            math.ceil(_font(i).getlength(line))
-            for lines in captions
-            for i, line in enumerate(lines)
-        ),
-    )
+    widest = max(picture.shape[1] for picture in pictures)
+    scale = 1.0
+    if for_print and columns is not None:
+        scale = max(1.0, columns * (widest + GAP) / PRINT_WIDTH)
+    first, other, line_height = (round(scale * size) for size in (*SIZES, LINE))
+    sizes = [[first] + [other] * (len(lines) - 1) for lines in captions]
+    widths = [
+        math.ceil(_font(size).getlength(line))
+        for lines, of_lines in zip(captions, sizes, strict=True)
+        for line, size in zip(lines, of_lines, strict=True)
+    ]
+    column = max(widest, *widths)
     if columns is None:
         most = max(1, (max_width - 2 * MARGIN + GAP) // (column + GAP))
         columns = math.ceil(len(tiles) / math.ceil(len(tiles) / most))
     rows = math.ceil(len(tiles) / columns)
     picture_height = max(picture.shape[0] for picture in pictures)
-    row_height = picture_height + GAP // 2 + LINE * max(map(len, captions)) + ROW_GAP
+    row_height = picture_height + GAP // 2 + line_height * max(map(len, captions)) + ROW_GAP
     placed = []
-    for index, (picture, lines) in enumerate(zip(pictures, captions, strict=True)):
+    for index, (picture, lines, of_lines) in enumerate(zip(pictures, captions, sizes, strict=True)):
         left = MARGIN + index % columns * (column + GAP)
         top = MARGIN + index // columns * row_height
-        first = top + picture_height + GAP // 2 - 6 + LINE
-        baselines = [(first + LINE * number, line) for number, line in enumerate(lines)]
-        placed.append(Placed(left, top, picture, baselines))
+        start = top + picture_height + GAP // 2 - round(6 * scale)
+        numbered = enumerate(zip(of_lines, lines, strict=True), start=1)
+        texts = [(start + line_height * number, size, line) for number, (size, line) in numbered]
+        placed.append(Placed(left, top, picture, texts))
     width = 2 * MARGIN + columns * (column + GAP) - GAP
     return width, 2 * MARGIN + rows * row_height - ROW_GAP, placed
+
+
+def _colours(lines: list[tuple[int, int, str]]) -> list[str]:
+    return [FIRST_COLOUR] + [OTHER_COLOUR] * (len(lines) - 1)
 
 
 def _jpeg(picture: np.ndarray) -> str:
@@ -137,5 +148,5 @@ def _jpeg(picture: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _font(line: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_SIZES[line > 0])
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -74,6 +74,16 @@ def test_captions_stay_inside_and_apart():
     assert (raster[-8:] == 255).all()
 
 
+@pytest.mark.parametrize("columns", [2, 4, 6])
+def test_captions_can_be_read_when_a_page_is_7_inches_wide(columns):
+    wide = [(np.zeros((360, 480, 3), np.uint8), "target 60\nscores 52.4 (out of reach)")] * columns
+    root = ElementTree.fromstring(ladder_svg(wide, columns=columns, for_print=True))
+    points = 7.2 * 72 / int(root.attrib["width"])
+    sizes = [int(node.attrib["font-size"]) * points for node in root.iter(f"{SVG}text")]
+    assert min(sizes) > 5.8
+    assert max(sizes) > 7.5
+
+
 def clusters(seed: int = 0) -> np.ndarray:
     centres = np.repeat(10 * np.eye(3, 6), 20, axis=0)
     return centres + np.random.default_rng(seed).normal(0, 0.3, centres.shape)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from qdnet_keras.figures import Tile
     from qdnet_keras.outcomes import Enhanced
 
+PAGE = 7.2  # inches: a figure over two columns of print
+
 
 def run(
     images: Annotated[list[str], typer.Argument(metavar="IMG", help="Photographs, one a row.")],
@@ -99,9 +101,11 @@ def _draw(tiles: "list[Tile]", columns: int, suffix: str) -> bytes:
     from qdnet_keras.figures import ladder, ladder_svg
 
     if suffix == ".svg":
-        return ladder_svg(tiles, columns=columns).encode()
+        return ladder_svg(tiles, columns=columns, for_print=True).encode()
+    pixels = ladder(tiles, columns=columns, for_print=True)
+    dpi = pixels.shape[1] / PAGE
     buffer = io.BytesIO()
-    Image.fromarray(ladder(tiles, columns=columns)).save(buffer, "PNG", dpi=(200, 200))
+    Image.fromarray(pixels).save(buffer, "PNG", dpi=(dpi, dpi))
     return buffer.getvalue()
 
 
