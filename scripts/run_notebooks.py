@@ -19,7 +19,10 @@ MAX_BYTES = 1_000_000
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
-    """The notebook with fresh outputs. Raises nbclient's `CellExecutionError`."""
+    """The notebook with fresh outputs, without what libraries say on stderr.
+
+    Raises nbclient's `CellExecutionError`.
+    """
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
         notebook,
@@ -29,6 +32,9 @@ def executed(path: Path) -> nbformat.NotebookNode:
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     notebook.metadata.language_info = {"name": "python"}
+    for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
     return notebook
 
 

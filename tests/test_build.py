@@ -119,10 +119,7 @@ def test_a_picture_more_does_not_change_the_others(hdr, tmp_path):
     result = build_dataset(hdr, tmp_path / "a", SMALL, resume=True)
     build_dataset(hdr, tmp_path / "b", SMALL)
     assert {row.group for row in result.rows} == {"another", "pano", "photo"}
-    resumed, new = contents(tmp_path / "a"), contents(tmp_path / "b")
-    assert resumed.keys() == new.keys()
-    assert all(resumed[name] == new[name] for name in new if name.startswith("Images/"))
-    assert sorted(resumed["labels.csv"].splitlines()) == sorted(new["labels.csv"].splitlines())
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_a_build_goes_on_after_a_stop(hdr, tmp_path, monkeypatch):

@@ -127,6 +127,11 @@ def build_dataset(
         done = {row.group for row in rows}
         waiting = {name: path for name, path in sources.items() if name not in done}
         result = BuildResult(rows)
+        places = {name: place for place, name in enumerate(sources)}
+
+        def order(row: Row) -> int:
+            return places.get(row.group, len(places))
+
         with reproducible(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             jobs = {
                 name: pool.submit(_build_source, name, path, out, settings)
@@ -138,7 +143,7 @@ def build_dataset(
                     if isinstance(outcome, ImageError):
                         result.failures[name] = outcome
                     else:
-                        result.rows += outcome
+                        result.rows = sorted(result.rows + outcome, key=order)
                         _write_labels(result.rows, out)
                     report(str(sources[name]), outcome)
             finally:
