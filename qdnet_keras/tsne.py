@@ -39,8 +39,10 @@ def draw_latents(places: np.ndarray, mos: np.ndarray, scores: np.ndarray) -> "Fi
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    panels = figure.subplots(1, 2)
     low, high = np.percentile(np.concatenate([mos, scores]), [1, 99])
+    middle = (places.min(axis=0) + places.max(axis=0)) / 2
+    half = 0.53 * np.ptp(places, axis=0).max()
     size = float(np.clip(4000 / len(places), 3, 30))
     for panel, values, title in zip(
         panels, (mos, scores), ("MOS in the data set", "score predicted"), strict=True
@@ -50,7 +52,7 @@ def draw_latents(places: np.ndarray, mos: np.ndarray, scores: np.ndarray) -> "Fi
         )
         panel.set_title(title, fontsize=10)
         panel.set(xticks=[], yticks=[], aspect="equal")
-        panel.set_adjustable("datalim")
+        panel.set(xlim=middle[0] + [-half, half], ylim=middle[1] + [-half, half])
     bar = figure.colorbar(points, ax=panels, shrink=0.9, extend="both")
     bar.set_label("MOS", fontsize=9)
     bar.ax.tick_params(labelsize=8)

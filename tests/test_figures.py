@@ -108,7 +108,9 @@ def test_both_panels_share_one_scale():
     places = np.random.default_rng(0).normal(size=(40, 2))
     mos = np.linspace(20, 60, 40)
     figure = draw_latents(places, mos, mos[::-1])
+    figure.savefig(io.BytesIO(), format="png")
     left, right, bar = figure.axes
+    assert (left.get_xlim(), left.get_ylim()) == (right.get_xlim(), right.get_ylim())
     (first,), (second,) = left.collections, right.collections
     np.testing.assert_allclose(first.get_offsets(), places)
     np.testing.assert_allclose(first.get_array(), mos)
