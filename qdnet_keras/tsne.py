@@ -31,6 +31,8 @@ def place_latents(z: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.
 def draw_latents(places: np.ndarray, mos: np.ndarray, scores: np.ndarray) -> "Figure":
     """The places twice, coloured by the MOS of the data set and by the score predicted.
 
+    Each has a scale of its own, since the two may be of different origin.
+
     Args:
         places: `[count, 2]`, see `place_latents`.
         mos: `[count]`.
@@ -39,21 +41,22 @@ def draw_latents(places: np.ndarray, mos: np.ndarray, scores: np.ndarray) -> "Fi
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    panels = figure.subplots(1, 2)
-    low, high = np.percentile(np.concatenate([mos, scores]), [1, 99])
     middle = (places.min(axis=0) + places.max(axis=0)) / 2
     half = 0.53 * np.ptp(places, axis=0).max()
     size = float(np.clip(4000 / len(places), 3, 30))
     for panel, values, title in zip(
-        panels, (mos, scores), ("MOS in the data set", "score predicted"), strict=True
+        figure.subplots(1, 2),
+        (mos, scores),
+        ("MOS in the data set", "score predicted"),
+        strict=True,
     ):
+        low, high = np.percentile(values, [1, 99])
         points = panel.scatter(
             *places.T, c=values, s=size, cmap="viridis", vmin=low, vmax=high, linewidths=0
         )
         panel.set_title(title, fontsize=10)
         panel.set(xticks=[], yticks=[], aspect="equal")
         panel.set(xlim=middle[0] + [-half, half], ylim=middle[1] + [-half, half])
-    bar = figure.colorbar(points, ax=panels, shrink=0.9, extend="both")
-    bar.set_label("MOS", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
+        bar = figure.colorbar(points, ax=panel, shrink=0.85, extend="both", pad=0.02)
+        bar.ax.tick_params(labelsize=8)
     return figure

@@ -104,20 +104,25 @@ def test_few_latents_can_be_placed():
     assert place_latents(clusters()[:5], perplexity=30).shape == (5, 2)
 
 
-def test_both_panels_share_one_scale():
+def test_panels_show_the_same_places_in_two_colourings():
     places = np.random.default_rng(0).normal(size=(40, 2))
-    mos = np.linspace(20, 60, 40)
-    figure = draw_latents(places, mos, mos[::-1])
+    mos, scores = np.linspace(20, 60, 40), np.linspace(90, 30, 40)
+    figure = draw_latents(places, mos, scores)
     figure.savefig(io.BytesIO(), format="png")
-    left, right, bar = figure.axes
+    left, right = figure.axes[:2]
     assert (left.get_xlim(), left.get_ylim()) == (right.get_xlim(), right.get_ylim())
-    (first,), (second,) = left.collections, right.collections
-    np.testing.assert_allclose(first.get_offsets(), places)
-    np.testing.assert_allclose(first.get_array(), mos)
-    np.testing.assert_allclose(second.get_array(), mos[::-1])
-    assert first.get_clim() == second.get_clim()
-    assert (left.get_title(), right.get_title()) == ("MOS in the data set", "score predicted")
-    assert bar.get_ylabel() == "MOS"
+    for panel, values, title in (
+        (left, mos, "MOS in the data set"),
+        (right, scores, "score predicted"),
+    ):
+        (points,) = panel.collections
+        np.testing.assert_allclose(points.get_offsets(), places)
+        np.testing.assert_allclose(points.get_array(), values)
+        assert points.get_clim() == pytest.approx(np.percentile(values, [1, 99]))
+        assert panel.get_title() == title
+        (low, high), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+        assert low < places[:, 0].min() < places[:, 0].max() < high
+        assert bottom < places[:, 1].min() < places[:, 1].max() < top
 
 
 def run(*arguments: object):
