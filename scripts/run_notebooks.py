@@ -26,7 +26,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
         notebook,
-        timeout=1800,
+        timeout=900,  # seconds a cell
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
