@@ -18,22 +18,26 @@ from qdnet_keras.data.espl import operator_kind
 
 KINDS = ("tmo", "fusion", "effect")
 SIGNIFICANT = 0.05
-RESAMPLES = 300
+RESAMPLES = 500
 
 
-def _fitted(measure: Callable, parameters: int) -> Callable:
-    return lambda predicted, mos: measure(metrics.logistic_fit(predicted, mos, parameters), mos)
+@dataclass(frozen=True)
+class Figure:
+    """A measure of agreement, after the logistic fit of 4 or 5 parameters if there is one."""
+
+    measure: Callable[[np.ndarray, np.ndarray], float]
+    parameters: int | None = None
 
 
-FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "srocc": metrics.srocc,
-    "plcc": metrics.plcc,
-    "krocc": metrics.krocc,
-    "rmse": metrics.rmse,
-    "plcc_4": _fitted(metrics.plcc, 4),
-    "rmse_4": _fitted(metrics.rmse, 4),
-    "plcc_5": _fitted(metrics.plcc, 5),
-    "rmse_5": _fitted(metrics.rmse, 5),
+FIGURES = {
+    "srocc": Figure(metrics.srocc),
+    "plcc": Figure(metrics.plcc),
+    "krocc": Figure(metrics.krocc),
+    "rmse": Figure(metrics.rmse),
+    "plcc_4": Figure(metrics.plcc, 4),
+    "rmse_4": Figure(metrics.rmse, 4),
+    "plcc_5": Figure(metrics.plcc, 5),
+    "rmse_5": Figure(metrics.rmse, 5),
 }
 
 
@@ -109,11 +113,11 @@ def summarise(method: str, splits: Sequence[Predictions]) -> Summary:
     for kind in KINDS:
         of_kind = [_of_kind(split, kind) for split in splits]
         if any(len(split.mos) for split in of_kind):
-            kinds[kind] = _interval(metrics.srocc, of_kind)
+            kinds[kind] = _interval(FIGURES["srocc"], of_kind)
     return Summary(
         method=method,
         splits=len(splits),
-        figures={name: _interval(measure, splits) for name, measure in FIGURES.items()},
+        figures={name: _interval(figure, splits) for name, figure in FIGURES.items()},
         within_scene_srocc=_median(inside),
         kinds=kinds,
         per_split=[metrics.srocc(split.predicted, split.mos) for split in splits],
@@ -144,16 +148,25 @@ def _difference(
     return Difference(first, second, _median(np.subtract(a, b)), p, test)
 
 
-def _interval(measure: Callable, splits: Sequence[Predictions]) -> Interval:
-    values = np.array([measure(split.predicted, split.mos) for split in splits])
+def _interval(figure: Figure, splits: Sequence[Predictions]) -> Interval:
+    """Of the median over splits, or of one split; the logistic is fitted once, to all pictures."""
+    mapped = [_mapped(figure, split) for split in splits]
+    values = np.array(
+        [figure.measure(x, split.mos) for x, split in zip(mapped, splits, strict=True)]
+    )
     if len(splits) == 1:
-        (split,) = splits
         low, high = metrics.bootstrap_interval(
-            measure, split.predicted, split.mos, samples=RESAMPLES, groups=split.groups
+            figure.measure, mapped[0], splits[0].mos, samples=RESAMPLES, groups=splits[0].groups
         )
     else:
         low, high = metrics.bootstrap_interval(lambda a, _: _median(a), values, values)
     return Interval(_median(values), low, high)
+
+
+def _mapped(figure: Figure, split: Predictions) -> np.ndarray:
+    if figure.parameters is None:
+        return split.predicted
+    return metrics.logistic_fit(split.predicted, split.mos, figure.parameters)
 
 
 def _of_kind(split: Predictions, kind: str) -> Predictions:

@@ -52,7 +52,7 @@ def opponents(rgb: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def contrast_energy(channel: np.ndarray, noise: float) -> np.ndarray:
-    """Contrast energy of `[H, W]` on the 0..255 scale, with gain control and a noise threshold, ≥ 0.
+    """Contrast energy of `[H, W]` on the 0..255 scale: gain control, noise threshold, ≥ 0.
 
     The energy of the horizontal and vertical second derivatives of a Gaussian.
     """

@@ -75,8 +75,9 @@ def coherence(channel: np.ndarray) -> np.ndarray:
     1 where the block has one orientation, 0 where it has none or is flat.
     """
     smooth = cv2.GaussianBlur(channel, (3, 3), _TENSOR_SIGMA, borderType=cv2.BORDER_REPLICATE)
-    smooth = smooth.astype(np.float64)
-    horizontal, vertical = smooth[:-1, 1:] - smooth[:-1, :-1], smooth[1:, :-1] - smooth[:-1, :-1]
+    padded = np.pad(smooth.astype(np.float64), 1, mode="edge")
+    horizontal = padded[1:-1, 2:] - padded[1:-1, :-2]
+    vertical = padded[2:, 1:-1] - padded[:-2, 1:-1]
     xx, yy = _block_sums(horizontal**2), _block_sums(vertical**2)
     xy = _block_sums(horizontal * vertical)
     trace = xx + yy
