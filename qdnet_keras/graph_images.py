@@ -136,7 +136,7 @@ def decode_picture(data: tf.Tensor, max_pixels: int, channels: int = 3) -> tf.Te
     size = tf.cond(is_jpeg, lambda: _jpeg_size(data), lambda: _png_size(data))
     data = checked(data, size_checks(size, max_pixels))
     return tf.cond(
-        is_jpeg, lambda: _decode_jpeg(data, channels), lambda: tf.io.decode_png(data, channels)
+        is_jpeg, lambda: _decode_jpeg(data, channels), lambda: _decode_png(data, channels)
     )
 
 
@@ -148,9 +148,25 @@ def _jpeg_size(data: tf.Tensor) -> tf.Tensor:
 
 def _png_size(data: tf.Tensor) -> tf.Tensor:
     width_height = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
-    bits = tf.io.decode_raw(tf.strings.substr(data, 24, 1), tf.uint8)[0]
+    bits = _png_bits(data)
     deep = "The PNG file has 16 bits a channel; send 8 bits or use the Python API."
     return checked(width_height[::-1], [(bits <= 8, deep)])
+
+
+def _png_bits(data: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_raw(tf.strings.substr(data, 24, 1), tf.uint8)[0]
+
+
+def _decode_png(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """Opaque alpha is 255 at every depth; the codec fills in 2^bits − 1."""
+    pixels = tf.io.decode_png(data, channels)
+    if channels == 3:
+        return pixels
+    filler = tf.bitwise.left_shift(tf.constant(1, tf.int32), tf.cast(_png_bits(data), tf.int32)) - 1
+    alpha = pixels[..., 3:]
+    opaque = tf.reduce_all(tf.cast(alpha, tf.int32) == filler)
+    alpha = tf.where(opaque, tf.constant(255, tf.uint8), alpha)
+    return tf.concat([pixels[..., :3], alpha], axis=-1)
 
 
 def _decode_jpeg(data: tf.Tensor, channels: int) -> tf.Tensor:

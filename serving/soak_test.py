@@ -54,16 +54,19 @@ class Server:
         self.kills = self.deaths = 0
         self._finished = threading.Event()
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(self.command)
+        self._process = self._start()
         self._started = time.monotonic()
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.command, stdout=sys.stderr)
 
     def kill_and_restart(self) -> None:
         with self._lock:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self.kills += 1
-            self._process = subprocess.Popen(self.command)
+            self._process = self._start()
 
     def stop(self) -> None:
         self._finished.set()
@@ -79,7 +82,7 @@ class Server:
             with self._lock:
                 if self._process.poll() is not None:
                     self.deaths += 1
-                    self._process = subprocess.Popen(self.command)
+                    self._process = self._start()
                 self.samples.append((time.monotonic() - self._started, self._megabytes()))
 
     def _megabytes(self) -> float:
@@ -136,9 +139,9 @@ def largest_error(answer: Arrays, expected: Arrays) -> float:
     return max(errors)
 
 
-def good_calls(count: int = 10) -> list[Call]:
-    """Pictures of 0.06 to 0.5 megapixels in many shapes."""
-    sizes = np.geomspace(0.06, 0.5, count)
+def good_calls(smallest: float, largest: float, count: int = 10) -> list[Call]:
+    """Pictures of so many megapixels in many shapes."""
+    sizes = np.geomspace(smallest, largest, count)
     calls = []
     for seed, megapixels in enumerate(sizes):
         signature = "enhance_bytes" if seed < ENHANCE_SHARE * count else "score_bytes"
@@ -268,6 +271,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--concurrency", type=int, default=4, help="requests under way")
     parser.add_argument("--hostile", type=float, default=0.01, help="share of hostile requests")
+    parser.add_argument(
+        "--megapixels", nargs=2, type=float, default=[0.06, 0.5], metavar=("MIN", "MAX")
+    )
     parser.add_argument("--kill-every", type=float, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=120.0, help="of a good request, seconds")
     parser.add_argument("--warm-up", type=float, default=0.2, help="share of the time")
@@ -290,7 +296,7 @@ def free_port() -> int:
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends too
     options = arguments()
-    calls = good_calls()
+    calls = good_calls(*options.megapixels)
     direct = InProcess(newest_version(options.model))
     expected = direct.answers(calls)
     direct.close()
@@ -301,7 +307,8 @@ def main() -> int:
     server = Server(command, port)
     try:
         with Client(server.address, timeout=READY_SECONDS, connect_timeout=READY_SECONDS) as client:
-            client.predict(calls[-1].signature, calls[-1].inputs)
+            for call in calls:  # a first call of each shape takes longer
+                client.predict(call.signature, call.inputs)
         tally = run_load(server, calls, expected, options)
     finally:
         server.stop()

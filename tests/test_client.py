@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 from qdnet_keras.cli import app
 from qdnet_keras.cli.remote import in_order
 from qdnet_keras.client import Client, messages, pictures
+from qdnet_keras.client.grpc_transport import GrpcTransport
 from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
 from qdnet_keras.images import read_photo, read_photo_and_bytes
 
@@ -304,6 +305,21 @@ def test_a_restart_loses_no_request(photo):
             thread.join()
     server.stop()
     assert scores == pytest.approx([expected] * 60, rel=1e-5)
+
+
+def test_calls_take_turns_over_all_addresses(photo):
+    """As over the pods of a headless Service in Kubernetes, one of which is gone."""
+    servers = [FakeServing(), FakeServing()]
+    addresses = [server.address for server in servers] + [f"127.0.0.1:{free_port()}"]
+    transport = GrpcTransport(f"ipv4:{','.join(addresses)}", "qdnet", None, None)
+    inputs = {"image_bytes": np.array([photo("a.png").read_bytes()], object)}
+    deadline = time.monotonic() + 10
+    while not all(server.requests for server in servers) and time.monotonic() < deadline:
+        transport.predict("score_bytes", inputs, 10)
+    transport.close()
+    assert all(server.requests for server in servers)
+    for server in servers:
+        server.stop()
 
 
 @pytest.mark.parametrize("server", ["localhost", "localhost:", "http://a:1", "a:b", ":8500", ""])

@@ -29,6 +29,7 @@ class Serve:
     def __init__(self, model: Path, port: int = 0):
         command = [sys.executable, "-m", "qdnet_keras", "serve", str(model), "--json"]
         command += ["--port", str(port), "--rest-port", "0", "--rest-timeout", "300"]
+        command += ["--no-warm-up"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         ports = json.loads(self.process.stdout.readline())
         self.port = ports["port"]
@@ -125,7 +126,7 @@ def test_kill_and_restart_lose_nothing(exported, photo):
     server = Serve(exported)
     scores: list[float] = []
     finish = threading.Event()
-    with Client(server.grpc, timeout=300) as client:
+    with Client(server.grpc, timeout=600) as client:
         expected = client.score(path).score
 
         def work() -> None:
