@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from qdnet_keras.enhancement import Enhanced, enhance_pixels
-from qdnet_keras.errors import ImageError
-from qdnet_keras.images import MIN_SIDE, read_photo
+from qdnet_keras.enhancement import enhance_pixels
+from qdnet_keras.images import check_pixels, read_photo
 from qdnet_keras.model import QDNet
+from qdnet_keras.outcomes import Enhanced, Score
 from qdnet_keras.presets import DEFAULT_PRESET
-from qdnet_keras.scoring import WORKING_SIDE, Score, score_pixels
+from qdnet_keras.scoring import WORKING_SIDE, score_pixels
 
 Picture = str | os.PathLike[str] | np.ndarray
 
@@ -76,10 +76,5 @@ def _default_model() -> QDNet:
 def _pixels(picture: Picture) -> np.ndarray:
     if not isinstance(picture, np.ndarray):
         return read_photo(Path(picture)).pixels
-    fits = picture.ndim == 3 and picture.shape[2] == 3 and min(picture.shape[:2]) >= MIN_SIDE
-    if not fits or picture.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"The array is {picture.dtype} {list(picture.shape)}; give uint8 or uint16 "
-            f"[height, width, 3] with sides of at least {MIN_SIDE}."
-        )
+    check_pixels(picture)
     return picture

@@ -14,7 +14,6 @@ batch whose rows do not influence each other.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from scipy.stats import chi2
 
 from qdnet_keras.images import from_float, to_float, working_copy
 from qdnet_keras.model import QDNet
+from qdnet_keras.outcomes import Enhanced
 from qdnet_keras.scoring import WORKING_SIDE, score_pixels
 
 SAMPLERS = ("bank", "prior")
@@ -34,27 +34,6 @@ CLIMB_STEPS, CLIMB_RATE = 100, 0.1
 SEARCH_STEPS, SEARCH_TOLERANCE = 60, 0.01
 RENDERINGS = 8  # at most, in the closed loop
 BAND_PIXELS = 1 << 19
-
-
-@dataclass(frozen=True)
-class Enhanced:
-    """A picture rendered at another quality.
-
-    Attributes:
-        pixels: `[height, width, 3]`, size and dtype of the input.
-        target: Score asked for, MOS units 0..100.
-        score_before, score_after: Scores of the input and of `pixels`, each as `score_pixels`
-            gives it.
-        epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.
-        reached: Whether |score_after − target| is within the tolerance.
-    """
-
-    pixels: np.ndarray
-    target: float
-    score_before: float
-    score_after: float
-    epsilon: float
-    reached: bool
 
 
 class Change(NamedTuple):

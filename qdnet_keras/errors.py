@@ -12,6 +12,8 @@ Every message is one sentence that says what was wrong, in which file, and what 
 | 5 | a configuration is wrong (`ConfigError`) |
 | 6 | a preset or checkpoint cannot be loaded (`PresetError`) |
 | 7 | an output already exists or cannot be written (`OutputError`) |
+| 8 | a model server cannot be reached, or refused or failed a request (`ServerError`) |
+| 9 | a package that the command needs is not installed (`MissingPackageError`) |
 """
 
 
@@ -49,3 +51,19 @@ class OutputError(QDNetError):
     """An output exists already, or its folder cannot be written."""
 
     exit_code = 7
+
+
+class ServerError(QDNetError):
+    """A model server refused a request, failed on it or took too long."""
+
+    exit_code = 8
+
+
+class ServerUnreachableError(ServerError):
+    """No model server answers, so that further requests are of no use either."""
+
+
+class MissingPackageError(QDNetError):
+    """A command needs a package of an optional extra that is not installed."""
+
+    exit_code = 9

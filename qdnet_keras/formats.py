@@ -52,6 +52,7 @@ class Photo:
     dpi: tuple[float, float] | None = None  # horizontal, vertical
     compression: str | None = None  # TIFF: tifffile's name; WebP: "lossless" or None
     extra: bytes = b""  # PNG chunks or JPEG segments kept as they are (text, IPTC, comments)
+    turned: bool = False  # the file holds the pixels in another orientation
 
     @property
     def depth(self) -> int:
@@ -117,6 +118,7 @@ def _photo(
         exif=exif or None,
         xmp=xmp,
         dpi=dpi,
+        turned=(orientation or 1) != 1,
         **kept,
     )
 

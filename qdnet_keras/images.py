@@ -18,9 +18,11 @@ __all__ = [
     "MIN_SIDE",
     "SUFFIXES",
     "Photo",
+    "check_pixels",
     "find_photos",
     "from_float",
     "read_photo",
+    "read_photo_and_bytes",
     "to_float",
     "working_copy",
     "write_photo",
@@ -37,7 +39,10 @@ _FORMATS = {
 SUFFIXES = frozenset(_FORMATS)
 
 
-def read_photo(source: str | Path | BinaryIO | bytes, name: str | None = None) -> Photo:
+Source = str | Path | BinaryIO | bytes
+
+
+def read_photo(source: Source, name: str | None = None) -> Photo:
     """Reads a PNG, JPEG, TIFF or WebP photograph, told by its content, and turns it upright.
 
     CMYK becomes sRGB, through the file's profile where it has one; palettes and 1, 2 and 4 bit
@@ -51,10 +56,16 @@ def read_photo(source: str | Path | BinaryIO | bytes, name: str | None = None) -
         ImageError: it is missing, unreadable, damaged or empty, not a still picture of the four
             formats with 8 or 16 bits, has a side below `MIN_SIDE`, or exceeds `MAX_PIXELS`.
     """
+    return read_photo_and_bytes(source, name)[0]
+
+
+def read_photo_and_bytes(source: Source, name: str | None = None) -> tuple[Photo, bytes]:
+    """As `read_photo`, with the bytes of the file beside it."""
     is_path = isinstance(source, str | Path)
     name = name or (str(source) if is_path else "the picture")
     try:
-        return decode(_load(source))
+        data = _load(source)
+        return decode(data), data
     except ImageError as error:
         raise ImageError(f"{name} {error}.") from None
     except FileNotFoundError:
@@ -70,7 +81,7 @@ def read_photo(source: str | Path | BinaryIO | bytes, name: str | None = None) -
         ) from error
 
 
-def _load(source: str | Path | BinaryIO | bytes) -> bytes:
+def _load(source: Source) -> bytes:
     if isinstance(source, bytes):
         return source
     return Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
@@ -108,6 +119,16 @@ def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+    """Raises `ImageError` unless uint8 or uint16 `[H, W, 3]` with sides of at least `MIN_SIDE`."""
+    fits = pixels.ndim == 3 and pixels.shape[2] == 3 and min(pixels.shape[:2]) >= MIN_SIDE
+    if not fits or pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"The array is {pixels.dtype} {list(pixels.shape)}; give uint8 or uint16 "
+            f"[height, width, 3] with sides of at least {MIN_SIDE}."
+        )
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:

@@ -51,3 +51,14 @@ def photo(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder `qdnet` that holds the released network as version 1 for TF-Serving."""
+    from qdnet_keras import QDNet
+    from qdnet_keras.export import export
+
+    out = tmp_path_factory.mktemp("models") / "qdnet"
+    export(QDNet.from_preset("open-tm"), out)
+    return out

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,20 +14,37 @@ from qdnet_keras.cli.common import (
     STDIN,
     AsJson,
     Force,
+    Label,
+    Parallel,
     Preset,
+    Rest,
+    Server,
+    Timeout,
     WorkingSize,
     load_model,
     prepare_output,
-    read_input,
+    read_input_and_bytes,
 )
 from qdnet_keras.cli.output import Report
-from qdnet_keras.errors import ImageError, OutputError, PresetError
+from qdnet_keras.cli.remote import check_server_options, connect, in_order, naming
+from qdnet_keras.errors import (
+    ImageError,
+    OutputError,
+    PresetError,
+    QDNetError,
+    ServerError,
+    ServerUnreachableError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from qdnet_keras.enhancement import Enhanced
+    from qdnet_keras.client import Client
     from qdnet_keras.images import Photo
+    from qdnet_keras.outcomes import Enhanced
+
+Renderer = Callable[["_Job", float], "Enhanced"]
+Row = tuple[list[str], dict[str, Any]]
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg"),
@@ -37,6 +55,7 @@ SUFFIXES = {
 
 
 def run(
+    context: typer.Context,
     images: Annotated[
         list[str],
         typer.Argument(metavar="IMG", help="Photographs, or - for standard input (needs -o)."),
@@ -73,6 +92,11 @@ def run(
     working_size: WorkingSize = 512,
     force: Force = False,
     as_json: AsJson = False,
+    server: Server = None,
+    rest: Rest = False,
+    label: Label = None,
+    timeout: Timeout = 60.0,
+    parallel: Parallel = 4,
 ) -> None:
     """Render photographs at a target score.
 
@@ -86,29 +110,103 @@ def run(
     targets = _targets(target, ladder)
     if STDIN in images and output is None:
         raise typer.BadParameter("standard input needs --output.", param_hint="IMG")
-    _check_preset(preset, sampler)
+    local_options = ("preset", "sampler", "tolerance", "working_size")
+    check_server_options(context, server, local_options)
     outputs = _Outputs(output, several=ladder is not None or len(images) > 1, force=force)
-    options = {"sampler": sampler, "tolerance": tolerance, "long_side": working_size}
+    jobs = (_prepare(file, targets, ladder is not None, outputs) for file in images)
     report = Report(("file", "target", "before", "after", "output"), images, as_json)
-    for file in images:
+    if server is not None:
+        with connect(server, rest, label, timeout) as client:
+            _report(report, images, jobs, _remote_renderer(client), parallel)
+        return
+    check_preset(preset, sampler)
+    options = {"sampler": sampler, "tolerance": tolerance, "long_side": working_size}
+    _report(report, images, jobs, _local_renderer(preset, options), 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A photograph and what is to be written of it."""
+
+    file: str
+    photo: "Photo"
+    data: bytes
+    renderings: list[tuple[float, Path]]  # target, output
+    strip: Path | None
+    force: bool
+
+
+def _prepare(
+    file: str, targets: Sequence[float], ladder: bool, outputs: "_Outputs"
+) -> _Job | QDNetError:
+    try:
+        photo, data = read_input_and_bytes(file)
+        paths = [outputs.take(file, f"{target:g}", photo.format) for target in targets]
+        strip = outputs.take(file, "ladder", "PNG") if ladder else None
+    except (ImageError, OutputError) as error:
+        return error
+    renderings = list(zip(targets, paths, strict=True))
+    return _Job(file, photo, data, renderings, strip, outputs.force)
+
+
+def _local_renderer(preset: str, options: dict[str, Any]) -> Renderer:
+    def render(job: _Job, target: float) -> "Enhanced":
+        model = load_model(preset)  # takes seconds, so files that cannot be read are told first
+        return qdnet_keras.enhance(job.photo.pixels, target, model, **options)
+
+    return render
+
+
+def _remote_renderer(client: "Client") -> Renderer:
+    from qdnet_keras.client.pictures import check_renderable, to_file
+
+    def render(job: _Job, target: float) -> "Enhanced":
+        check_renderable(job.photo, job.file)
+        with naming(job.file):
+            return client.enhance_file(to_file(job.photo, job.data), target)
+
+    return render
+
+
+def _report(
+    report: Report,
+    files: Sequence[str],
+    jobs: Iterator[_Job | QDNetError],
+    renderer: Renderer,
+    parallel: int,
+) -> None:
+    """Does the jobs and reports each file. Raises `typer.Exit` if some failed."""
+    results = in_order(lambda job: _do(job, renderer), jobs, parallel)
+    for file in files:
         report.start(file)
-        try:
-            photo = read_input(file)
-            paths = [outputs.take(file, f"{score:g}", photo.format) for score in targets]
-            strip = outputs.take(file, "ladder", "PNG") if ladder else None
-            tiles = []
-            for score, path in zip(targets, paths, strict=True):
-                model = load_model(preset)
-                enhanced = qdnet_keras.enhance(photo.pixels, score, model, **options)
-                write_rendering(photo, enhanced, path, force)
-                _report(report, file, path, enhanced)
-                if strip:
-                    tiles.append(ladder_tile(enhanced))
-            if strip:
-                write_ladder(photo, enhanced.score_before, tiles, strip, force)
-        except (ImageError, OutputError) as error:
+        rows, error = next(results)
+        for cells, record in rows:
+            report.result(cells, record)
+        if error is not None:
             report.failure(file, error)
     report.finish()
+
+
+def _do(job: _Job | QDNetError, renderer: Renderer) -> tuple[list[Row], QDNetError | None]:
+    """Writes what the job asks for. Returns rows of what was written, and why it ended early."""
+    rows: list[Row] = []
+    if isinstance(job, QDNetError):
+        return rows, job
+    tiles = []
+    try:
+        for target, path in job.renderings:
+            enhanced = renderer(job, target)
+            write_rendering(job.photo, enhanced, path, job.force)
+            rows.append(_row(job.file, path, enhanced))
+            if job.strip:
+                tiles.append(ladder_tile(enhanced))
+        if job.strip:
+            write_ladder(job.photo, enhanced.score_before, tiles, job.strip, job.force)
+    except ServerUnreachableError:
+        raise
+    except (ImageError, OutputError, ServerError) as error:
+        return rows, error
+    return rows, None
 
 
 def write_rendering(photo: "Photo", enhanced: "Enhanced", path: Path, force: bool) -> None:
@@ -173,8 +271,13 @@ def _targets(target: str | None, ladder: str | None) -> list[float]:
     if target is not None and ladder is None:
         return [_target(target, "--target")]
     if ladder is not None and target is None:
-        return list(dict.fromkeys(_target(text, "--ladder") for text in ladder.split(",")))
+        return parse_targets(ladder, "--ladder")
     raise typer.BadParameter("give one of the two.", param_hint="--target / --ladder")
+
+
+def parse_targets(text: str, option: str) -> list[float]:
+    """Scores separated by commas, each once. Raises `typer.BadParameter`."""
+    return list(dict.fromkeys(_target(part, option) for part in text.split(",")))
 
 
 def _target(text: str, option: str) -> float:
@@ -187,7 +290,8 @@ def _target(text: str, option: str) -> float:
     return target
 
 
-def _check_preset(preset: str, sampler: str) -> None:
+def check_preset(preset: str, sampler: str) -> None:
+    """Raises `PresetError` if the preset cannot be read or lacks the bank that is asked for."""
     from qdnet_keras.presets import read_preset_config
 
     bank_size = read_preset_config(preset)["model"].get("bank_size", 0)
@@ -195,7 +299,7 @@ def _check_preset(preset: str, sampler: str) -> None:
         raise PresetError(f"The preset {preset} has no bank of qualities; add --sampler prior.")
 
 
-def _report(report: Report, file: str, path: Path, enhanced: "Enhanced") -> None:
+def _row(file: str, path: Path, enhanced: "Enhanced") -> Row:
     cells = [
         file,
         f"{enhanced.target:g}",
@@ -208,4 +312,4 @@ def _report(report: Report, file: str, path: Path, enhanced: "Enhanced") -> None
     record: dict[str, Any] = {"file": file, "output": str(path)}
     for name in ("target", "score_before", "score_after", "epsilon", "reached"):
         record[name] = getattr(enhanced, name)
-    report.result(cells, record)
+    return cells, record

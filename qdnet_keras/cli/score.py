@@ -1,21 +1,38 @@
 """`qdnet-keras score`: opinion scores of photographs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import qdnet_keras
-from qdnet_keras.cli.common import AsJson, Preset, WorkingSize, load_model, read_input
+from qdnet_keras.cli.common import (
+    AsJson,
+    Label,
+    Parallel,
+    Preset,
+    Rest,
+    Server,
+    Timeout,
+    WorkingSize,
+    load_model,
+    read_input_and_bytes,
+)
 from qdnet_keras.cli.output import Report
-from qdnet_keras.errors import ImageError
+from qdnet_keras.cli.remote import check_server_options, connect, in_order, naming
+from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
 
 if TYPE_CHECKING:
+    from qdnet_keras.client import Client
     from qdnet_keras.images import Photo
+    from qdnet_keras.outcomes import Score
+
+Scorer = Callable[[str], "Score"]
 
 
 def run(
+    context: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(
@@ -25,6 +42,11 @@ def run(
     preset: Preset = "open-tm",
     as_json: AsJson = False,
     working_size: WorkingSize = 512,
+    server: Server = None,
+    rest: Rest = False,
+    label: Label = None,
+    timeout: Timeout = 60.0,
+    parallel: Parallel = 4,
 ) -> None:
     """Score photographs, 0 to 100; higher is better.
 
@@ -33,13 +55,16 @@ def run(
     With --json: {"file", "score", "score_std"} or {"file", "error"}.
     """
     from qdnet_keras.images import find_photos
-    from qdnet_keras.presets import preset_folder
 
-    preset_folder(preset)
+    check_server_options(context, server, ("preset", "working_size"))
     files: list[str] = []
     for path in paths:
         files += [str(file) for file in find_photos([path])] or [path]
-    score_all(files, preset, as_json, working_size)
+    if server is None:
+        score_all(files, preset, as_json, working_size)
+        return
+    with connect(server, rest, label, timeout) as client:
+        _report(files, _remote_scorer(client), parallel, as_json)
 
 
 def score_all(
@@ -50,24 +75,55 @@ def score_all(
     folder: str = "",
 ) -> None:
     """Reports the score of every file, found in `folder`. Raises `typer.Exit` if some failed."""
+    from qdnet_keras.presets import preset_folder
+
+    preset_folder(preset)
+
+    def score(file: str) -> "Score":
+        photo, _ = _read(os.path.join(folder, file))
+        model = load_model(preset)  # takes seconds, so files that cannot be read are told first
+        return qdnet_keras.score(photo.pixels, model, long_side=working_size)
+
+    _report(files, score, 1, as_json)
+
+
+def _remote_scorer(client: "Client") -> Scorer:
+    from qdnet_keras.client.pictures import to_file
+
+    def score(file: str) -> "Score":
+        photo, data = _read(file)
+        with naming(file):
+            return client.score_file(to_file(photo, data))
+
+    return score
+
+
+def _report(files: Sequence[str], score: Scorer, parallel: int, as_json: bool) -> None:
     report = Report(("file", "score", "±"), files, as_json)
+
+    def attempt(file: str) -> "Score | ImageError | ServerError":
+        try:
+            return score(file)
+        except ServerUnreachableError:
+            raise
+        except (ImageError, ServerError) as error:
+            return error
+
+    results = in_order(attempt, files, parallel)
     for file in files:
         report.start(file)
-        try:
-            photo = _read(os.path.join(folder, file))
-        except ImageError as error:
-            report.failure(file, error)
+        result = next(results)
+        if isinstance(result, ImageError | ServerError):
+            report.failure(file, result)
             continue
-        model = load_model(preset)  # takes seconds, so files that cannot be read are told first
-        score = qdnet_keras.score(photo.pixels, model, long_side=working_size)
         report.result(
-            (file, f"{score.score:.1f}", f"{score.score_std:.1f}"),
-            {"file": file, "score": score.score, "score_std": score.score_std},
+            (file, f"{result.score:.1f}", f"{result.score_std:.1f}"),
+            {"file": file, "score": result.score, "score_std": result.score_std},
         )
     report.finish()
 
 
-def _read(file: str) -> "Photo":
+def _read(file: str) -> "tuple[Photo, bytes]":
     if os.path.isdir(file) and os.access(file, os.R_OK):
         raise ImageError(f"{file} holds no PNG, JPEG, TIFF or WebP pictures.")
-    return read_input(file)
+    return read_input_and_bytes(file)

@@ -1,0 +1,299 @@
+"""Exported networks in a process without this package, against the Python path."""
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+from typer.testing import CliRunner
+
+from qdnet_keras import QDNet, warmup
+from qdnet_keras.cli import app
+from qdnet_keras.enhancement import enhance_pixels
+from qdnet_keras.errors import OutputError, PresetError
+from qdnet_keras.export import MAX_BATCH, export
+from qdnet_keras.images import read_photo
+from qdnet_keras.scoring import score_pixels
+
+SAMPLE = Path(str(resources.files("qdnet_keras") / "samples" / "bedroom_overexposed.jpg"))
+SIZES = [
+    (32, 32), (33, 47), (64, 91), (97, 35), (101, 103), (120, 160), (131, 37), (200, 33), (45, 260),
+    (77, 113), (99, 99), (511, 40), (63, 513), (600, 43), (53, 700), (1025, 65), (71, 1300),
+    (530, 117), (161, 523), (67, 83),
+]  # fmt: skip
+SIGNATURES = {"score", "serving_default", "enhance", "score_bytes", "enhance_bytes"}
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def file(pixels: np.ndarray, format: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format, quality=90)
+    return buffer.getvalue()
+
+
+def opened(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def targets(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def files(*contents: bytes) -> np.ndarray:
+    return np.array(contents, object)
+
+
+PICTURES = [photo(*size, seed) for seed, size in enumerate(SIZES)]
+BATCH = np.stack([photo(83, 67, seed) for seed in range(3)])
+FILES = [file(pixels, "JPEG" if index % 2 else "PNG") for index, pixels in enumerate(PICTURES[:8])]
+SEE_THROUGH = np.dstack([PICTURES[2], np.full((64, 91), 90, np.uint8)])
+IMAGE = PICTURES[0][None]
+
+REFUSED = {
+    "rank 1": ("score", {"image": np.zeros(9, np.uint8)}, "not compatible"),
+    "rank 3": ("score", {"image": PICTURES[0]}, "not compatible"),
+    "rank 5": ("enhance", {"image": IMAGE[None], "target": targets(50)}, "not compatible"),
+    "channels": ("score", {"image": np.zeros((1, 64, 64, 4), np.uint8)}, "not compatible"),
+    "rank of bytes": ("score_bytes", {"image_bytes": files(FILES[0])[None]}, "not compatible"),
+    "rank of target": ("enhance", {"image": IMAGE, "target": np.float32(50)}, "not compatible"),
+    "empty batch": ("score", {"image": IMAGE[:0]}, "batch is empty"),
+    "empty batch of bytes": ("score_bytes", {"image_bytes": files()}, "batch is empty"),
+    "no pixels": ("score", {"image": np.zeros((1, 0, 64, 3), np.uint8)}, "at least 32"),
+    "small": ("score", {"image": np.zeros((1, 31, 64, 3), np.uint8)}, "at least 32"),
+    "large": ("score", {"image": np.zeros((1, 6000, 6000, 3), np.uint8)}, "32 megapixels"),
+    "many": ("score", {"image": np.zeros((3, 4000, 3000, 3), np.uint8)}, "together"),
+    "full": ("score", {"image": np.zeros((MAX_BATCH + 1, 32, 32, 3), np.uint8)}, "at most 32"),
+    "strip": ("score", {"image": np.zeros((1, 32, 9000, 3), np.uint8)}, "256 times"),
+    "NaN": ("enhance", {"image": IMAGE, "target": targets(np.nan)}, "0..100"),
+    "above": ("enhance", {"image": IMAGE, "target": targets(100.5)}, "0..100"),
+    "infinite": ("enhance", {"image": IMAGE, "target": targets(-np.inf)}, "0..100"),
+    "lengths": ("enhance", {"image": IMAGE, "target": targets(50, 50)}, "one target for each"),
+    "not a picture": ("score_bytes", {"image_bytes": files(b"hello")}, "neither a PNG"),
+    "one bad of two": ("score_bytes", {"image_bytes": files(FILES[0], b"")}, "neither a PNG"),
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> QDNet:
+    return QDNet.from_preset("open-tm")
+
+
+@pytest.fixture(scope="module")
+def wanted(model: QDNet) -> list[float]:
+    """A target for each picture: near ones, its own score, and ones out of reach."""
+    offsets = [3.0, -3.0, 0.0, 40.0, 6.0]
+    scores = [score_pixels(model, pixels).score for pixels in PICTURES]
+    return [float(np.float32(score + offsets[i % 5])) for i, score in enumerate(scores)]
+
+
+def ask(folder: Path, model_folder: Path, groups: dict[str, list]) -> dict[str, list]:
+    """Answers, by group, to `(signature, inputs)` requests in a fresh process."""
+    requests = [request for group in groups.values() for request in group]
+    (folder / "requests").write_bytes(pickle.dumps(requests))
+    script = Path(__file__).with_name("saved_model_process.py")
+    paths = (model_folder, folder / "requests", folder / "answers")
+    command = [sys.executable, "-I", script, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    answers = iter(pickle.loads((folder / "answers").read_bytes()))
+    return {name: [next(answers) for _ in group] for name, group in groups.items()}
+
+
+@pytest.fixture(scope="module")
+def answers(exported, wanted, tmp_path_factory) -> dict[str, list]:
+    both = list(zip(PICTURES, wanted, strict=True))
+    mixed = {"image_bytes": files(*FILES[:3]), "target": targets(*wanted[:3])}
+    groups = {
+        "refused": [request[:2] for request in REFUSED.values()],
+        "default": [("serving_default", {"image": IMAGE})],
+        "score": [("score", {"image": p[None]}) for p in PICTURES],
+        "score batch": [("score", {"image": BATCH})],
+        "score rows": [("score", {"image": row[None]}) for row in BATCH],
+        "enhance": [("enhance", {"image": p[None], "target": targets(t)}) for p, t in both],
+        "enhance batch": [("enhance", {"image": BATCH, "target": targets(0, 50, 100)})],
+        "enhance rows": [
+            ("enhance", {"image": BATCH[i : i + 1], "target": targets(50.0 * i)}) for i in range(3)
+        ],
+        "score files": [("score_bytes", {"image_bytes": files(*FILES)})],
+        "enhance files": [("enhance_bytes", mixed)],
+        "photograph": [
+            (
+                "enhance_bytes",
+                {"image_bytes": files(SAMPLE.read_bytes()), "target": targets(50)},
+            )
+        ],
+        "alpha": [
+            (
+                "enhance_bytes",
+                {"image_bytes": files(file(SEE_THROUGH, "PNG")), "target": targets(wanted[2])},
+            )
+        ],
+    }
+    return ask(tmp_path_factory.mktemp("process"), exported / "1", groups)
+
+
+def test_weights_are_stored_once_and_nothing_needs_python_or_xla(exported, model):
+    assert [entry.name for entry in exported.iterdir()] == ["1"]
+    stored = sum(file.stat().st_size for file in (exported / "1" / "variables").iterdir())
+    assert stored < 1.1 * 4 * sum(np.prod(weight.shape) for weight in model.weights)
+    saved = saved_model_pb2.SavedModel.FromString((exported / "1" / "saved_model.pb").read_bytes())
+    for graph in saved.meta_graphs:
+        functions = graph.graph_def.library.function
+        nodes = [*graph.graph_def.node, *(node for f in functions for node in f.node_def)]
+        assert not {"PyFunc", "EagerPyFunc", "NumpyFunction"} & {node.op for node in nodes}
+        for holder in (*functions, *nodes):
+            assert not holder.attr["_XlaMustCompile"].b
+
+
+def test_scores_equal_python(answers, model):
+    for pixels, answer in zip(PICTURES, answers["score"], strict=True):
+        expected = score_pixels(model, pixels)
+        assert answer["score"] == pytest.approx([expected.score], abs=1e-4)
+        assert answer["score_std"] == pytest.approx([expected.score_std], abs=1e-4)
+    assert answers["default"][0] == answers["score"][0]
+
+
+def test_renderings_equal_python(answers, model, wanted):
+    epsilons = []
+    for pixels, target, answer in zip(PICTURES, wanted, answers["enhance"], strict=True):
+        expected = enhance_pixels(model, pixels, target)
+        assert answer["image"].shape == (1, *pixels.shape)
+        difference = answer["image"][0].astype(int) - expected.pixels
+        assert np.abs(difference).max() <= 1
+        for name in ("score_before", "score_after", "epsilon"):
+            assert answer[name] == pytest.approx([getattr(expected, name)], abs=1e-3)
+        assert answer["reached"] == [expected.reached]
+        epsilons.append(expected.epsilon)
+    assert sum(epsilon > 0 for epsilon in epsilons) > 5
+    assert 0 in epsilons
+
+
+def test_rows_do_not_depend_on_their_batch(answers):
+    (together,) = answers["score batch"]
+    for row, answer in enumerate(answers["score rows"]):
+        assert together["score"][row] == pytest.approx(answer["score"][0], abs=1e-4)
+    (together,) = answers["enhance batch"]
+    for row, answer in enumerate(answers["enhance rows"]):
+        for name, values in answer.items():
+            np.testing.assert_array_equal(together[name][row], values[0], name)
+
+
+def test_files_give_what_python_makes_of_them(answers, model, wanted):
+    (scores,) = answers["score files"]
+    for row, data in enumerate(FILES):
+        expected = score_pixels(model, read_photo(data).pixels)
+        assert scores["score"][row] == pytest.approx(expected.score, abs=1e-4)
+    (enhanced,) = answers["enhance files"]
+    for row, data in enumerate(FILES[:3]):
+        expected = enhance_pixels(model, read_photo(data).pixels, wanted[row])
+        pixels = opened(enhanced["image_bytes"][row])
+        assert np.abs(pixels.astype(int) - expected.pixels).max() <= 1
+        assert enhanced["score_after"][row] == pytest.approx(expected.score_after, abs=1e-3)
+
+
+def test_alpha_goes_through(answers):
+    pixels = opened(answers["alpha"][0]["image_bytes"][0])
+    np.testing.assert_array_equal(pixels[..., 3], SEE_THROUGH[..., 3])
+    np.testing.assert_array_equal(pixels[..., :3], answers["enhance"][2]["image"][0])
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_unfit_requests_are_invalid_arguments_with_a_sentence(answers, case):
+    kind, message = answers["refused"][list(REFUSED).index(case)]
+    assert kind == "InvalidArgumentError"
+    assert REFUSED[case][2] in message
+
+
+def test_warm_up_records_hold_a_request_for_each_signature(exported):
+    records = tf.data.TFRecordDataset(str(exported / "1" / warmup.FILE)).as_numpy_iterator()
+    requests = [prediction_log_pb2.PredictionLog.FromString(r).predict_log.request for r in records]
+    specs = {(request.model_spec.name, request.model_spec.signature_name) for request in requests}
+    assert specs == {("qdnet", name) for name in SIGNATURES - {"serving_default"}}
+
+
+def test_a_photograph_from_its_file(answers, model):
+    expected = enhance_pixels(model, read_photo(SAMPLE).pixels, 50.0)
+    assert expected.epsilon > 0
+    (answer,) = answers["photograph"]
+    rendered = opened(answer["image_bytes"][0])
+    assert np.abs(rendered.astype(int) - expected.pixels).max() <= 1
+    assert answer["score_after"] == pytest.approx([expected.score_after], abs=1e-3)
+
+
+# --- Versions and failures ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Leaves out the network: what is tested are folders."""
+
+    class Nothing:
+        def __init__(self, model, **options):
+            pass
+
+        def signatures(self):
+            return {"score": (lambda image: tf.shape(image), [tf.TensorSpec([None], tf.uint8)])}
+
+    monkeypatch.setattr("qdnet_keras.export.Endpoints", Nothing)
+
+
+def test_versions_count_up_and_are_never_overwritten(quick, model, tmp_path):
+    out = tmp_path / "new" / "models"
+    assert [export(model, out).name for _ in range(2)] == ["1", "2"]
+    assert export(model, out, 12).name == "12"
+    (out / "notes").mkdir()
+    assert export(model, out).name == "13"
+    with pytest.raises(OutputError, match="12 exists already"):
+        export(model, out, 12)
+    assert {entry.name for entry in out.iterdir()} == {"1", "2", "12", "13", "notes"}
+
+
+def test_a_failed_export_leaves_nothing_behind(quick, model, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(warmup, "write", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        export(model, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file cannot be written"):
+        export(model, tmp_path / "file")
+
+
+def test_a_bank_is_needed_unless_the_sampler_is_the_prior(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(model, "bank_size", 0)
+    with pytest.raises(PresetError, match="sampler prior"):
+        export(model, tmp_path)
+
+
+def test_command_line(quick, tiny_preset, tmp_path):
+    out = tmp_path / "models"
+    arguments = ["export", "--preset", str(tiny_preset), "--out", str(out)]
+    done = CliRunner().invoke(app, [*arguments, "--version", "4", "--json"])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert (record["folder"], record["version"]) == (str(out / "4"), 4)
+    assert record["bytes"] > 0
+    assert set(record["signatures"]) == {"score", "serving_default"}
+    assert record["signatures"]["score"]["inputs"] == {"image": "uint8 [?]"}
+    again = CliRunner().invoke(app, [*arguments, "--version", "4"])
+    assert again.exit_code == 7
+    assert "exists already" in again.stderr
+    assert CliRunner().invoke(app, [*arguments, "--sampler", "best"]).exit_code == 2
+    summary = CliRunner().invoke(app, arguments).stdout
+    assert "version 5 of models" in summary
+    assert "score(image uint8 [?])" in summary

@@ -1,0 +1,466 @@
+"""The local server, and TF-Serving itself where it is installed, as clients see them.
+
+Most tests serve a model of a few multiplications; its signature `hold` ends when a file appears.
+"""
+
+import base64
+import os
+import shutil
+import signal
+import struct
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2
+from serving_process import TF_SERVING, ServingProcess, wait_for
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    predict_pb2,
+)
+from typer.testing import CliRunner
+
+from qdnet_keras.cli import app
+
+
+class Arithmetic(tf.Module):
+    """`score`: x times a factor; `pair` also repeats bytes; `hold` waits for a file."""
+
+    def __init__(self, factor: float):
+        self.factor = tf.Variable(factor)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])
+    def score(self, x):
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(x) > 0, ["x is empty"])]):
+            return {"score": tf.reduce_sum(x, -1) * self.factor}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int32, "count"),
+            tf.TensorSpec([None], tf.string, "image_bytes"),
+        ]
+    )
+    def pair(self, count, image_bytes):
+        return {
+            "image_bytes": tf.strings.join([image_bytes, image_bytes]),
+            "text": tf.strings.as_string(count),
+            "half": tf.cast(count, tf.float32) / 2.0,
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "path")])
+    def hold(self, path):
+        def missing(_):
+            return tf.size(tf.io.matching_files(path)) == 0
+
+        (rounds,) = tf.while_loop(missing, lambda n: (n + 1,), (0,))
+        return {"factor": self.factor + 0.0 * tf.cast(rounds, tf.float32)}
+
+
+def add_version(folder: Path, version: int, factor: float) -> None:
+    """Writes a version as an export does: complete, then renamed."""
+    module = Arithmetic(factor)
+    signatures = {name: getattr(module, name) for name in ("score", "pair", "hold")}
+    signatures["serving_default"] = module.score
+    hidden = folder / ".exporting"
+    tf.saved_model.save(module, str(hidden), signatures)
+    hidden.rename(folder / str(version))
+
+
+OPTIONS = ["--max-megabytes", "1", "--rest-timeout", "5", "--concurrency", "2", "--queue", "1"]
+local_only = "a test of this project's own server"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    folder.mkdir()
+    add_version(folder, 1, 2.0)
+    return folder
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "local",
+        pytest.param(
+            "tensorflow_model_server",
+            marks=pytest.mark.skipif(
+                TF_SERVING is None, reason="tensorflow_model_server is not on PATH"
+            ),
+        ),
+    ],
+)
+def server(request, folder):
+    """Serves version 1, by whichever server is installed."""
+    server = ServingProcess(request.param, folder, *OPTIONS)
+    yield server
+    assert server.stop() in (0, -signal.SIGTERM)
+
+
+@pytest.fixture
+def own(tmp_path, request):
+    """Starts local servers of `own.folder`, one model of version 1, that a test may end."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    add_version(folder, 1, 2.0)
+    started = []
+
+    def start(*options: str, port: int = 0) -> ServingProcess:
+        started.append(ServingProcess("local", folder, *options, port=port))
+        return started[-1]
+
+    start.folder = folder
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.stop(signal.SIGKILL)
+
+
+def code_of(call, *arguments, **options) -> tuple[StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(*arguments, **options)
+    return caught.value.code(), caught.value.details()
+
+
+X = np.array([[1, 2], [3, 4]], np.float32)
+
+
+# --- gRPC -----------------------------------------------------------------------------------------
+
+
+def test_predict_fills_in_what_was_used(server):
+    response = server.prediction.Predict(server.request(x=X))
+    assert tf.make_ndarray(response.outputs["score"]).tolist() == [6, 14]
+    used = response.model_spec
+    assert (used.name, used.version.value) == ("toy", 1)
+    assert used.signature_name == "serving_default"
+    assert server.predict("score", 1, x=X)["score"].tolist() == [6, 14]
+    request = server.request("pair", count=[3, 4], image_bytes=[b"a\xff", b""])
+    request.output_filter.append("image_bytes")
+    (name,), tensors = zip(*server.prediction.Predict(request).outputs.items(), strict=True)
+    assert name == "image_bytes"
+    assert tf.make_ndarray(tensors[0]).tolist() == [b"a\xffa\xff", b""]
+
+
+def test_wrong_requests_get_the_codes_of_tf_serving(server):
+    predict = server.prediction.Predict
+    another = server.request(x=X)
+    another.model_spec.name = "other"
+    filtered = server.request(x=X)
+    filtered.output_filter.append("nothing")
+    labelled = server.request(x=X)
+    labelled.model_spec.version_label = "stable"
+    cut = server.request(x=X)
+    cut.inputs["x"].tensor_content = b"123"
+    for request, code in [
+        (another, StatusCode.NOT_FOUND),
+        (server.request("", 9, x=X), StatusCode.NOT_FOUND),
+        (server.request("nothing", x=X), StatusCode.FAILED_PRECONDITION),
+        (server.request(), StatusCode.INVALID_ARGUMENT),
+        (server.request(x=X, y=X), StatusCode.INVALID_ARGUMENT),
+        (server.request(x=X.astype(np.int32)), StatusCode.INVALID_ARGUMENT),
+        (filtered, StatusCode.INVALID_ARGUMENT),
+        (labelled, StatusCode.INVALID_ARGUMENT),
+        (cut, StatusCode.INVALID_ARGUMENT),
+        (predict_pb2.PredictRequest(), StatusCode.INVALID_ARGUMENT),
+    ]:
+        assert code_of(predict, request)[0] == code, request
+    code, details = code_of(predict, server.request(x=X[:0]))
+    assert code == StatusCode.INVALID_ARGUMENT
+    assert "x is empty" in details
+    assert code_of(server.metadata)[0] == StatusCode.INVALID_ARGUMENT
+    assert code_of(server.metadata, "weights")[0] == StatusCode.INVALID_ARGUMENT
+    unknown = get_model_status_pb2.GetModelStatusRequest()
+    unknown.model_spec.name = "other"
+    assert code_of(server.models.GetModelStatus, unknown)[0] == StatusCode.NOT_FOUND
+
+
+def test_metadata_status_and_health(server):
+    packed = server.metadata("signature_def").metadata["signature_def"]
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert packed.Unpack(signatures)
+    assert {"score", "pair", "hold", "serving_default"} <= set(signatures.signature_def)
+    assert server.states() == {1: "AVAILABLE"}
+    check = health_pb2.HealthCheckRequest()
+    assert server.health.Check(check).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_deadline_ends_the_computation(server):
+    for _ in range(6):  # more than run and wait at a time
+        code, _ = code_of(server.predict, "hold", path=["/never"], timeout=0.3)
+        assert code in (StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED)
+    wait_for(lambda: server.rest(":predict", body={"instances": [[1, 2]]})[0] == 200)
+
+
+# --- REST -----------------------------------------------------------------------------------------
+
+
+def test_rest_rows_and_columns(server):
+    assert server.rest(":predict", body={"instances": X.tolist()}) == (
+        200,
+        {"predictions": [6.0, 14.0]},
+    )
+    assert server.rest("/versions/1:predict", body={"inputs": {"x": X.tolist()}}) == (
+        200,
+        {"outputs": [6.0, 14.0]},
+    )
+    encoded = {"b64": base64.b64encode(b"\xffa").decode()}
+    doubled = {"b64": base64.b64encode(b"\xffa\xffa").decode()}
+    rows = [{"count": 3, "image_bytes": encoded}, {"count": 4, "image_bytes": "z"}]
+    answer = [
+        {"image_bytes": doubled, "text": "3", "half": 1.5},
+        {"image_bytes": {"b64": "eno="}, "text": "4", "half": 2.0},
+    ]
+    body = {"signature_name": "pair", "instances": rows}
+    assert server.rest(":predict", body=body) == (200, {"predictions": answer})
+    body = {"signature_name": "pair", "inputs": {"count": [3], "image_bytes": [encoded]}}
+    columns = {"image_bytes": [doubled], "text": ["3"], "half": [1.5]}
+    assert server.rest(":predict", body=body) == (200, {"outputs": columns})
+
+
+def test_rest_floats_are_those_of_grpc(server):
+    values = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
+    _, answer = server.rest(":predict", body={"instances": values.tolist()})
+    assert np.array_equal(np.float32(answer["predictions"]), server.predict(x=values)["score"])
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", ""),
+        (b"{", ""),
+        (b"[" * 100_000, ""),
+        ([1], ""),
+        ({}, "instances"),
+        ({"instances": [[1, 2]], "inputs": [[1, 2]]}, "instances"),
+        ({"instances": []}, "instances"),
+        ({"instances": [[1, 2], [3]]}, ""),
+        ({"instances": [["a", "b"]]}, ""),
+        ({"instances": [[1, None]]}, ""),
+        ({"instances": [{"y": [1, 2]}]}, "x"),
+        ({"inputs": {"y": [[1, 2]]}}, "x"),
+        ({"instances": [[1, 2]], "signature_name": "nothing"}, "nothing"),
+        ({"inputs": [1], "signature_name": "pair"}, ""),
+        ({"inputs": {"count": [1.5], "image_bytes": ["a"]}, "signature_name": "pair"}, ""),
+        ({"inputs": {"count": [2**40], "image_bytes": ["a"]}, "signature_name": "pair"}, ""),
+        ({"inputs": {"count": [1], "image_bytes": [{"b64": "%"}]}, "signature_name": "pair"}, ""),
+    ],
+)
+def test_rest_refuses_wrong_bodies(server, body, sentence):
+    status, answer = server.rest(":predict", body=body)
+    assert status == 400
+    assert sentence in answer["error"]
+
+
+def test_rest_paths_metadata_and_status(server):
+    status, answer = server.rest("", "GET")
+    entry = {"error_code": "OK", "error_message": ""}
+    version = {"version": "1", "state": "AVAILABLE", "status": entry}
+    assert (status, answer) == (200, {"model_version_status": [version]})
+    assert server.rest("/versions/1", "GET") == (200, answer)
+    status, answer = server.rest("/metadata", "GET")
+    assert status == 200
+    assert answer["model_spec"] == {"name": "toy", "version": "1", "signature_name": ""}
+    signature = answer["metadata"]["signature_def"]["signature_def"]["score"]
+    assert signature["inputs"]["x"]["dtype"] == "DT_FLOAT"
+    assert server.rest("/versions/9", "GET")[0] == 404
+    assert server.rest("/versions/9:predict", body={"instances": [[1, 2]]})[0] == 404
+    assert server.rest("other:predict", body={"instances": [[1, 2]]})[0] == 404
+    assert server.rest(":explain", body={})[0] == 400
+    assert server.rest("/nothing", "GET")[0] == 400
+
+
+def test_rest_gives_up_after_its_timeout(server):
+    if server.process.args[0] == TF_SERVING:
+        pytest.skip(local_only)
+    body = {"signature_name": "hold", "inputs": ["/never"]}
+    assert server.rest(":predict", body=body)[0] == 504
+
+
+# --- Hostile requests -----------------------------------------------------------------------------
+
+
+def test_too_large_and_lying_messages_are_refused(server):
+    if server.process.args[0] == TF_SERVING:
+        pytest.skip(local_only)
+    before = psutil.Process(server.process.pid).memory_info().rss
+    large = np.zeros((300_000, 2), np.float32)
+    assert code_of(server.predict, x=large)[0] == StatusCode.RESOURCE_EXHAUSTED
+    assert server.rest(":predict", body={"instances": large.tolist()})[0] in (0, 429)
+    request = server.request()
+    shape = tf.TensorShape([10**6, 10**6]).as_proto()
+    request.inputs["x"].CopyFrom(
+        tensor_pb2.TensorProto(dtype=1, tensor_shape=shape, float_val=[0.0])
+    )
+    code, details = code_of(server.prediction.Predict, request)
+    assert code == StatusCode.INVALID_ARGUMENT
+    assert "limit" in details
+    assert server.predict(x=X)["score"].tolist() == [6, 14]
+    assert psutil.Process(server.process.pid).memory_info().rss < before + 2**27
+
+
+def test_a_cut_connection_holds_no_place(server):
+    for _ in range(40):
+        connection = HTTPConnection("127.0.0.1", server.rest_port)
+        connection.putrequest("POST", "/v1/models/toy:predict")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders()
+        connection.send(b"{")
+        connection.close()
+    wait_for(lambda: server.rest(":predict", body={"instances": [[1, 2]]})[0] == 200)
+
+
+def test_a_full_queue_refuses_at_once_and_the_rest_is_served(server, tmp_path):
+    if server.process.args[0] == TF_SERVING:
+        pytest.skip(local_only)
+    path = tmp_path / "go"
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(server.predict, "hold", path=[str(path)]) for _ in range(8)]
+        wait_for(lambda: sum(call.done() for call in calls) == 5)
+        path.touch()
+        errors = [call.exception() for call in calls]
+    refused = [error.code() for error in errors if error is not None]
+    assert refused == [StatusCode.RESOURCE_EXHAUSTED] * 5
+
+
+# --- Life of the local server ---------------------------------------------------------------------
+
+
+def test_a_new_version_takes_over_while_the_old_one_answers(own, tmp_path):
+    server, path = own(), tmp_path / "go"
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(server.predict, "hold", path=[str(path)])
+        time.sleep(1)
+        add_version(own.folder, 2, 10.0)
+        wait_for(lambda: server.predict(x=X)["score"][0] == 30)
+        assert server.states() == {1: "UNLOADING", 2: "AVAILABLE"}
+        assert code_of(server.predict, "", 1, x=X)[0] == StatusCode.NOT_FOUND
+        path.touch()
+        assert held.result()["factor"] == 2
+    wait_for(lambda: server.states() == {1: "END", 2: "AVAILABLE"})
+
+    (own.folder / "3").mkdir()
+    (own.folder / "3" / "saved_model.pb").write_bytes(b"damaged")
+    wait_for(lambda: server.states().get(3) == "END")
+    assert server.predict(x=X)["score"][0] == 30
+    (failed,) = server.rest("/versions/3", "GET")[1]["model_version_status"]
+    assert failed["status"]["error_code"] == "UNKNOWN"
+
+    shutil.rmtree(own.folder / "3")
+    shutil.rmtree(own.folder / "2")  # a roll-back
+    wait_for(lambda: server.predict(x=X)["score"][0] == 6)
+
+
+def test_killed_it_starts_again_and_told_to_stop_it_ends_its_requests(own, tmp_path):
+    server = own()
+    answers: list[float] = []
+
+    def ask_until_answered() -> None:
+        for _ in range(10):
+            end = time.monotonic() + 180
+            while time.monotonic() < end:
+                try:
+                    answers.append(server.predict(x=X, timeout=10)["score"][0])
+                    break
+                except grpc.RpcError:
+                    time.sleep(0.1)
+
+    client = threading.Thread(target=ask_until_answered)
+    server.process.kill()
+    server.process.wait()
+    client.start()
+    again = own(port=server.port)
+    client.join(timeout=240)
+    assert answers == [6] * 10
+
+    path = tmp_path / "go"
+    body = {"signature_name": "hold", "inputs": [str(path)]}
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(again.predict, "hold", path=[str(path)]),
+            pool.submit(again.rest, ":predict", body=body),
+        ]
+        time.sleep(1)
+        again.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: again.rest("", "GET")[0] == 0)
+        assert code_of(again.predict, x=X, timeout=20)[0] == StatusCode.UNAVAILABLE
+        path.touch()
+        assert calls[0].result()["factor"] == 2
+        assert calls[1].result() == (200, {"outputs": 2.0})
+    assert again.stop() == 0
+
+
+@pytest.mark.parametrize("start", ["", "damaged"])
+def test_a_folder_without_a_model_is_one_sentence(tmp_path, start):
+    if start:
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "saved_model.pb").write_bytes(b"damaged")
+    done = CliRunner().invoke(app, ["serve", str(tmp_path), "--port", "0"])
+    assert done.exit_code == 6
+    assert "export" in done.stderr.splitlines()[-1]
+
+
+def test_a_taken_port_is_one_sentence(folder, server):
+    done = CliRunner().invoke(app, ["serve", str(folder), "--port", str(server.port)])
+    assert done.exit_code == 8
+    assert "choose another port" in done.stderr
+
+
+# --- The exported network -------------------------------------------------------------------------
+
+
+def bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+
+
+def test_the_exported_network_stands_hostile_requests(exported):
+    from qdnet_keras import QDNet
+    from qdnet_keras.scoring import score_pixels
+
+    image = np.random.default_rng(0).integers(0, 256, (1, 65, 99, 3), np.uint8)
+    expected = score_pixels(QDNet.from_preset("open-tm"), image[0])
+    png = tf.io.encode_png(image[0]).numpy()
+    server = ServingProcess("local", exported, "--no-warm-up")
+    try:
+        for signature, inputs in [
+            ("score", {"image": image[0]}),
+            ("score", {"image": image[None]}),
+            ("score", {"image": image[:0]}),
+            ("score", {"image": np.zeros((1, 6000, 6000, 3), np.uint8)}),
+            ("score_bytes", {"image_bytes": [bomb(60_000, 60_000)]}),
+            ("score_bytes", {"image_bytes": [png[:-300]]}),
+            ("score_bytes", {"image_bytes": [os.urandom(5000)]}),
+        ]:
+            code, _ = code_of(server.predict, signature, **inputs)
+            assert code == StatusCode.INVALID_ARGUMENT
+        assert server.predict("score", image=image)["score"][0] == pytest.approx(
+            expected.score, abs=1e-4
+        )
+        body = {
+            "signature_name": "score_bytes",
+            "instances": [{"b64": base64.b64encode(png).decode()}] * 2,
+        }
+        status, answer = server.rest(":predict", body=body)
+        assert status == 200
+        for prediction in answer["predictions"]:
+            assert prediction["score"] == pytest.approx(expected.score, abs=1e-4)
+            assert prediction["score_std"] == pytest.approx(expected.score_std, abs=1e-4)
+    finally:
+        assert server.stop() == 0
