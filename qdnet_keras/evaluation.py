@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import parallel_config
 
 from qdnet_keras._version import __version__
 from qdnet_keras.baselines import Options, make_method
@@ -190,12 +191,13 @@ def _predict(
     """Trains on one side of a split and writes the predictions for the other."""
     rows = protocol.manifest.renderings
     train, test = ([rows[i] for i in side] for side in (split.train, split.test))
-    method.fit(
-        [r.file for r in train],
-        [r.mos for r in train],
-        scenes=[r.scene for r in train],
-        groups=[r.group for r in train],
-    )
+    with parallel_config(backend="threading", n_jobs=store.jobs):
+        method.fit(
+            [r.file for r in train],
+            [r.mos for r in train],
+            scenes=[r.scene for r in train],
+            groups=[r.group for r in train],
+        )
     start = time.process_time()
     predicted = method.predict([r.file for r in test])
     seconds = (time.process_time() - start) / len(test)

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from qdnet_keras._version import __version__
-from qdnet_keras.errors import ImageError
+from qdnet_keras.errors import ImageError, OutputError
 from qdnet_keras.images import read_photo
 
 Describe = Callable[[np.ndarray], np.ndarray]
@@ -58,7 +58,7 @@ class FeatureStore:
         self, folder: Path | None = None, jobs: int | None = None, progress: Progress | None = None
     ):
         self.folder = folder
-        self.jobs = jobs or len(os.sched_getaffinity(0))
+        self.jobs = jobs or _cores()
         self.progress = progress
         self._pool: ProcessPoolExecutor | None = None
         self.known: dict[str, dict[str, np.ndarray]] = {}
@@ -67,7 +67,8 @@ class FeatureStore:
     def get(self, method: Describes, images: Sequence[str | Path]) -> np.ndarray:
         """Features of `images`, float32 `[N, dimension]`.
 
-        Raises `ImageError` if pictures cannot be read, when the others have been described.
+        Raises `ImageError` if pictures cannot be read, when the others have been described, and
+        `OutputError` if the folder cannot be written.
         """
         self._load(method)
         known = self.known[method.cache_name]
@@ -155,17 +156,20 @@ class FeatureStore:
         known, seconds = self.known[method.cache_name], self.seconds[method.cache_name]
         if path is None or not known:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
-            np.savez(
-                file,
-                version=__version__,
-                keys=np.array(list(known)),
-                values=np.stack(list(known.values())),
-                seconds=np.array([seconds[key] for key in known]),
-            )
-        os.replace(part, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                np.savez(
+                    file,
+                    version=__version__,
+                    keys=np.array(list(known)),
+                    values=np.stack(list(known.values())),
+                    seconds=np.array([seconds[key] for key in known]),
+                )
+            os.replace(part, path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def _describe_file(describe: Describe, image: str | Path) -> Result:
@@ -176,6 +180,13 @@ def _describe_file(describe: Describe, image: str | Path) -> Result:
     start = time.process_time()
     values = np.asarray(describe(pixels), np.float32)
     return values, time.process_time() - start
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _use_one_core() -> None:

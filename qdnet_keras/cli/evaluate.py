@@ -101,7 +101,7 @@ def run(
 
     options = Options(config, overrides or (), (preset or "open-tm") if no_train else None, resnet)
     manifest = read_manifest(data)
-    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout), Progress() as progress:
+    with contextlib.redirect_stdout(sys.stderr), Progress() as progress:
         store = FeatureStore(out / "features", jobs, progress.pictures)
         if fixed_split:
             protocol = evaluation.fixed_protocol(manifest, store)
