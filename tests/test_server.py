@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
+from conftest import EXPORTED_SIDE
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from serving_process import TF_SERVING, ServingProcess, wait_for
@@ -444,7 +445,7 @@ def test_the_exported_network_stands_hostile_requests(exported):
     from qdnet_keras.scoring import score_pixels
 
     image = np.random.default_rng(0).integers(0, 256, (1, 65, 99, 3), np.uint8)
-    expected = score_pixels(QDNet.from_preset("open-tm"), image[0])
+    expected = score_pixels(QDNet.from_preset("open-tm"), image[0], EXPORTED_SIDE)
     png = tf.io.encode_png(image[0]).numpy()
     server = ServingProcess("local", exported, "--no-warm-up")
     try:
