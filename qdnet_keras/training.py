@@ -76,7 +76,9 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
     steps = config.train.steps_per_epoch or math.ceil(len(training) / config.data.batch_size)
     model = build_model(config, training, steps)
     epoch = tf.Variable(0, dtype=tf.int64)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=model.optimizer, epoch=epoch, random_state=random_state(model)
+    )
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoint", max_to_keep=2)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
@@ -142,6 +144,11 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
     model.compile(optimizer=build_optimizer(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def random_state(model: QDNet) -> list[tf.Variable]:
+    """The states of all seed generators, which `tf.train.Checkpoint` does not find by itself."""
+    return [variable.value for variable in model.variables if "seed_generator" in variable.path]
 
 
 def build_optimizer(config: Config, steps_per_epoch: int) -> keras.optimizers.Optimizer:
