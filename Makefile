@@ -1,18 +1,19 @@
 # make demo    set up .venv, score the bundled photographs and re-render one of them
 # make test    set up .venv and run all tests
 # make check   lint, format and types
+# make notebooks   run the notebooks again and keep their outputs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format notebooks clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/qdnet-keras demo --out demo --force
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -22,6 +23,9 @@ check: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+notebooks: $(VENV)/dev.stamp
+	$(BIN)/python scripts/run_notebooks.py
 
 clean:
 	rm -rf $(VENV) demo

@@ -1,8 +1,11 @@
 """Renders a picture at a target score: eq. (5) and (6) of the paper, closed over the re-score.
 
-1. Choose z̄ with Q(z̄) at least the target (at most, when the target is below the score).
+1. Choose z̄ with a better (worse) Q than the picture's; farther ones until the rendering at z̄
+   scores beyond the target. Where none does, the best rendering seen is the answer.
 2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|.
 3. Render, score the rendering itself, and correct ε until that score meets the target.
+
+The qualities tried do not depend on the target, so that a higher target never ends lower.
 
 The rendering is the picture plus the change G(n, ẑ) − G(n, z): at ε = 0 it is the picture itself,
 and what the decoder cannot reproduce is kept. Steps 1 to 3 see a small working copy; the change
@@ -26,7 +29,7 @@ from qdnet_keras.scoring import WORKING_SIDE, score_pixels
 
 SAMPLERS = ("bank", "prior")
 TOLERANCE = 1.0  # MOS
-MARGIN = 4.0  # MOS that z̄ lies beyond the target, so that the closed loop has room
+OFFSETS = (6.0, 14.0, 24.0, 40.0)  # MOS between Q(z̄) and the picture's score, tried in this order
 NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
 CLIMB_STEPS, CLIMB_RATE = 100, 0.1
@@ -114,20 +117,35 @@ def find_change(
     contents, z, _ = model.encode(image)
     _, mean, std = model.encoder.split(image)
     before = tf.clip_by_value(model.score_latent(z), 0.0, 100.0)
-    far = choose_latent(model, z, before, target, seed, sampler)
-    epsilon = search_epsilon(model, z, far, target)
+    upward = tf.where(target >= before, 1.0, -1.0)
 
-    size = tf.shape(image)[1:3]
-    pixels = (tf.range(size[0]), tf.range(size[1]))
-
-    def rescore(epsilon: tf.Tensor) -> tf.Tensor:
-        grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
-        rendered = image + model.decoder.render(grid, contents[0], pixels, size)
+    def rescore(new_z: tf.Tensor) -> tf.Tensor:
+        rendered = model.rerender(image, contents, z, new_z)
         rendered = tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
         _, loc, _ = model.encode(rendered)
         return tf.clip_by_value(model.score_latent(loc), 0.0, 100.0)
 
-    epsilon, after = close_loop(rescore, before, target, epsilon, tolerance)
+    def needs_more(end, exhausted):
+        passed = upward * (end - target) >= 0.0
+        return ~passed & ~exhausted & (tf.abs(before - target) > tolerance)
+
+    def attempt(count, far, end, exhausted):
+        goal = upward * before + tf.gather(OFFSETS, count)
+        new_far = choose_latent(model, z, upward, goal, seed, sampler)
+        new_end = rescore(new_far)
+        better = needs_more(end, exhausted) & (upward * new_end > upward * end)
+        far, end = tf.where(better[:, None], new_far, far), tf.where(better, new_end, end)
+        return count + 1, far, end, exhausted | (upward * model.score_latent(new_far) < goal)
+
+    _, far, end, _ = tf.while_loop(
+        lambda count, far, *state: (count < len(OFFSETS)) & tf.reduce_any(needs_more(*state)),
+        attempt,
+        (0, z, before, tf.zeros_like(target, tf.bool)),
+    )
+    guess = search_epsilon(model, z, far, target)
+    epsilon, after = close_loop(
+        lambda epsilon: rescore(_mix(z, far, epsilon)), before, end, target, guess, tolerance
+    )
     grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
     return Change(grid, mean, std, epsilon, before, after)
 
@@ -135,24 +153,26 @@ def find_change(
 def choose_latent(
     model: QDNet,
     z: tf.Tensor,
-    score: tf.Tensor,
-    target: tf.Tensor,
+    upward: tf.Tensor,
+    goal: tf.Tensor,
     seed: tf.Tensor,
     sampler: str,
 ) -> tf.Tensor:
-    """z̄ `[B, latent_dim]`, near to z, whose Q lies beyond the target as seen from the score.
+    """z̄ `[B, latent_dim]`, near to z, with upward · Q(z̄) ≥ goal where there is one.
 
     `"bank"`: the mean of the nearest accepted items; the mean of several is a more typical
     quality than any one. `"prior"`: the nearest accepted of a block of draws from N(0, I), more
     blocks while none is. When nothing is accepted, the most extreme item known is taken and, for
     the prior, moved along the gradient of Q inside the ball that holds 99 % of the prior.
+
+    Args:
+        upward: 1 to raise the score, −1 to lower it, `[B]`.
+        goal: Score to reach times `upward`, MOS units, `[B]`.
     """
-    upward = tf.where(target >= score, 1.0, -1.0)
-    goal = upward * target + MARGIN
     if sampler == "bank":
         return _nearest_accepted(model, tf.convert_to_tensor(model.bank), z, upward, goal)
     best = tf.zeros_like(z)
-    best_value = tf.fill(tf.shape(score), -np.inf)
+    best_value = tf.fill(tf.shape(goal), -np.inf)
 
     def draw(block, best, best_value):
         noise_seed = tf.stack([seed, block])
@@ -256,58 +276,58 @@ def _latent_gap(
 def close_loop(
     rescore: Callable[[tf.Tensor], tf.Tensor],
     before: tf.Tensor,
+    end: tf.Tensor,
     target: tf.Tensor,
     epsilon: tf.Tensor,
     tolerance: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Corrects ε until the score of the rendering itself meets the target.
-
-    The score as a function of ε is known at 0 (the picture as it is). Below the target ε grows
-    along the secant from there, at most to 1; once the target is bracketed, regula falsi
-    (Illinois variant) narrows it.
+    """Corrects ε by regula falsi (Illinois variant) until the rendering's score meets the target.
 
     Args:
         rescore: Function from ε `[B]` to the score of the rendering `[B]`.
-        before, target: Scores, MOS units, `[B]`.
+        before, end: Its scores at ε = 0, the picture as it is, and at ε = 1, MOS units, `[B]`.
+        target: Score asked for, MOS units, `[B]`.
         epsilon: First guess, `[B]`.
         tolerance: Scalar, MOS units.
 
     Returns:
-        `(epsilon, score)`, the best seen for each row; ε = 0 where the picture already meets the
-        target or nothing came nearer to it.
+        `(epsilon, score)`, the best seen for each row: one of the ends where the target does not
+        lie between them.
     """
-    zero = tf.zeros_like(target)
-    upward = tf.where(target >= before, 1.0, -1.0)
-    at_start = upward * (before - target)
+    zero, one = tf.zeros_like(target), tf.ones_like(target)
+    upward = tf.sign(target - before)
+    low_gap, high_gap = upward * (before - target), upward * (end - target)
+    end_is_nearer = tf.abs(high_gap) < tf.abs(low_gap)
+    best = tf.where(end_is_nearer, one, zero)
+    best_score = tf.where(end_is_nearer, end, before)
 
-    def unfinished(low: tf.Tensor, best_score: tf.Tensor) -> tf.Tensor:
-        return (tf.abs(best_score - target) > tolerance) & (low < 1.0)
+    def unfinished(best_score: tf.Tensor) -> tf.Tensor:
+        return (tf.abs(best_score - target) > tolerance) & (upward * (end - target) > 0.0)
+
+    def falsi(low, low_gap, high, high_gap):
+        return low - low_gap * (high - low) / (high_gap - low_gap)
 
     def step(count, epsilon, low, low_gap, high, high_gap, best, best_score):
         score = rescore(epsilon)
-        nearer = tf.abs(score - target) < tf.abs(best_score - target)
-        better = nearer & unfinished(low, best_score)
+        better = unfinished(best_score) & (tf.abs(score - target) < tf.abs(best_score - target))
         best, best_score = tf.where(better, epsilon, best), tf.where(better, score, best_score)
         gap = upward * (score - target)
         short = gap < 0.0
         # Illinois: the end that stays put counts half, so that it cannot hold the search back.
-        new_low_gap = tf.where(short, gap, 0.5 * low_gap)
-        new_high_gap = tf.where(short, 0.5 * high_gap, gap)
+        low_gap, high_gap = (
+            tf.where(short, gap, 0.5 * low_gap),
+            tf.where(short, 0.5 * high_gap, gap),
+        )
         low, high = tf.where(short, epsilon, low), tf.where(short, high, epsilon)
-        falsi = low - new_low_gap * (high - low) / (new_high_gap - new_low_gap)
-        secant = epsilon * at_start / (at_start - gap)
-        grown = tf.where(secant > low, tf.minimum(secant, 1.0), 0.5 * (low + 1.0))
-        bracketed = high <= 1.0
-        epsilon = tf.where(bracketed, falsi, grown)
-        return count + 1, epsilon, low, new_low_gap, high, new_high_gap, best, best_score
+        epsilon = falsi(low, low_gap, high, high_gap)
+        return count + 1, epsilon, low, low_gap, high, high_gap, best, best_score
 
-    start = (0, tf.maximum(epsilon, 0.02), zero, at_start, 2.0 + zero, -at_start, zero, before)
+    inside = (epsilon > 0.0) & (epsilon < 1.0)
+    start = tf.where(inside, epsilon, falsi(zero, low_gap, one, high_gap))
     result = tf.while_loop(
-        lambda count, _, low, *state: (
-            (count < RENDERINGS) & tf.reduce_any(unfinished(low, state[-1]))
-        ),
+        lambda count, *state: (count < RENDERINGS) & tf.reduce_any(unfinished(state[-1])),
         step,
-        start,
+        (0, start, zero, low_gap, one, high_gap, best, best_score),
     )
     return result[-2], result[-1]
 

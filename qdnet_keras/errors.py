@@ -13,6 +13,7 @@ Every message is one sentence that says what was wrong, in which file, and what 
 | 6 | a preset or checkpoint cannot be loaded (`PresetError`) |
 | 7 | an output already exists or cannot be written (`OutputError`) |
 | 8 | a model server cannot be reached, or refused or failed a request (`ServerError`) |
+| 9 | a package that the command needs is not installed (`MissingPackageError`) |
 """
 
 
@@ -60,3 +61,9 @@ class ServerError(QDNetError):
 
 class ServerUnreachableError(ServerError):
     """No model server answers, so that further requests are of no use either."""
+
+
+class MissingPackageError(QDNetError):
+    """A command needs a package of an optional extra that is not installed."""
+
+    exit_code = 9

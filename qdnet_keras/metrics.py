@@ -5,7 +5,7 @@ defined (fewer than two points, a constant or a non-finite value) is nan.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -60,8 +60,8 @@ def logistic_fit(predicted: ArrayLike, mos: ArrayLike, parameters: int = 5) -> n
     2006), its slopes held to one sign so that the map stays monotone. It rises or falls as the
     PLCC is positive or negative.
 
-    The straight line of least squares is used when the fit does not converge or is no better than
-    the line, or when there are no more points than parameters.
+    The straight line of least squares is used when the best fit of 200 steps is no better, or when
+    there are no more points than parameters.
     """
     if parameters not in (4, 5):
         raise ValueError(f"parameters must be 4 or 5: {parameters}")
@@ -76,10 +76,14 @@ def logistic_fit(predicted: ArrayLike, mos: ArrayLike, parameters: int = 5) -> n
     start = np.array([y.min(), np.ptp(y), 0.0, 1.7, 0.0])[:parameters]
     lowest = np.array([-np.inf, 0.0, -np.inf, 0.0, 0.0])[:parameters]
     fit = optimize.least_squares(
-        lambda free: _logistic(x, *free) - y, start, bounds=(lowest, np.inf), max_nfev=2000
+        lambda free: _logistic(x, *free) - y,
+        start,
+        jac=lambda free: _logistic_slopes(x, *free),
+        bounds=(lowest, np.inf),
+        max_nfev=200,
     )
     fitted = _logistic(x, *fit.x)
-    return fitted if fit.success and rmse(fitted, y) <= rmse(line, y) else line
+    return fitted if rmse(fitted, y) <= rmse(line, y) else line
 
 
 def bootstrap_interval(
@@ -89,21 +93,60 @@ def bootstrap_interval(
     level: float = 0.95,
     samples: int = 1000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of `fn(a, b)`, pairs resampled with replacement.
 
-    Resamples on which `fn` is nan are left out; (nan, nan) when all are. Pairs are taken as
-    independent: renderings of one scene are not quite, so the interval is a little short then.
+    Resamples on which `fn` is nan are left out; (nan, nan) when all are. With `groups` (labels,
+    `[N]`) whole groups are resampled; without, pairs are taken as independent, which renderings of
+    one scene are not quite, so that the interval is a little short then.
     """
     a, b = _scores(a, b)
-    rng = np.random.default_rng(seed)
-    drawn = (rng.integers(a.size, size=a.size) for _ in range(samples if a.size else 0))
+    drawn = _resamples(a.size, groups, samples, seed)
     values = np.array([fn(a[index], b[index]) for index in drawn])
     values = values[~np.isnan(values)]
     if not values.size:
         return math.nan, math.nan
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_p_value(
+    fn: Callable[[np.ndarray, np.ndarray], float],
+    first: ArrayLike,
+    second: ArrayLike,
+    truth: ArrayLike,
+    groups: ArrayLike | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> float:
+    """Two-sided p of `fn(first, truth) = fn(second, truth)` by a paired bootstrap, or nan.
+
+    Twice the share of resamples in which the difference has the rarer sign, a resample without a
+    difference counting half, and at least 1 / samples. See `bootstrap_interval` for `groups`.
+    """
+    first, truth = _scores(first, truth)
+    second, _ = _scores(second, truth)
+    drawn = _resamples(truth.size, groups, samples, seed)
+    values = np.array([fn(first[i], truth[i]) - fn(second[i], truth[i]) for i in drawn])
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return math.nan
+    above = np.mean(values > 0) + np.mean(values == 0) / 2
+    return float(max(2 * min(above, 1 - above), 1 / samples))
+
+
+def wilcoxon_p_value(first: ArrayLike, second: ArrayLike) -> float:
+    """Two-sided p of the Wilcoxon signed-rank test on paired figures `[splits]`.
+
+    1 when they are equal; nan for fewer than two pairs or a figure that is not finite.
+    """
+    first, second = _scores(first, second)
+    if first.size < 2 or not np.isfinite([first, second]).all():
+        return math.nan
+    if np.array_equal(first, second):
+        return 1.0
+    return float(stats.wilcoxon(first, second).pvalue)
 
 
 def psnr(a: ArrayLike, b: ArrayLike) -> float:
@@ -138,6 +181,31 @@ def _channel_ssim(a: np.ndarray, b: np.ndarray) -> float:
 def _window_mean(channel: np.ndarray) -> np.ndarray:
     blurred = ndimage.gaussian_filter(channel, _SSIM_SIGMA, radius=_SSIM_RADIUS)
     return blurred[_SSIM_RADIUS:-_SSIM_RADIUS, _SSIM_RADIUS:-_SSIM_RADIUS]
+
+
+def _resamples(
+    count: int, groups: ArrayLike | None, samples: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Indices of `samples` resamples of `count` points, or of whole groups of them."""
+    labels = np.arange(count) if groups is None else np.asarray(groups)
+    if labels.shape != (count,):
+        raise ValueError(f"one group label per score is needed: {labels.shape} and {count}")
+    _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(sizes)[:-1])
+    rng = np.random.default_rng(seed)
+    for _ in range(samples if count else 0):
+        drawn = rng.integers(len(members), size=len(members))
+        yield np.concatenate([members[k] for k in drawn])
+
+
+def _logistic_slopes(
+    x: np.ndarray, base: float, height: float, centre: float, rate: float, *slope: float
+) -> np.ndarray:
+    """Derivatives of `_logistic` by its parameters, `[N, parameters]`."""
+    step = expit(rate * (x - centre))
+    bell = height * step * (1 - step)
+    columns = [np.ones_like(x), step, -rate * bell, (x - centre) * bell]
+    return np.stack(columns + [x] * len(slope), axis=1)
 
 
 def _logistic(

@@ -151,6 +151,16 @@ class QDNet(keras.Model):
         """G(n, z): picture `(batch_size, height, width, 3)`, float32, not clipped."""
         return self.decoder(contents, z, pixels=pixels)
 
+    def rerender(self, image, contents, z, new_z):
+        """The picture with its quality changed: image + G(n, new_z) − G(n, z), not clipped.
+
+        Where new_z = z this is the picture itself, and what the decoder cannot reproduce is kept.
+        """
+        size = ops.shape(image)[1:3]
+        pixels = (ops.arange(size[0]), ops.arange(size[1]))
+        change = self.decoder.change(contents, z, new_z)
+        return image + self.decoder.render(change, contents[0], pixels, size)
+
     def score_latent(self, z):
         """Q(z) in MOS units, not clipped: `(batch_size, latent_dim)` → `(batch_size,)`."""
         return self.mos_mean + self.mos_std * self.scorer(z)
@@ -194,7 +204,9 @@ class QDNet(keras.Model):
             "swap": losses.reconstruction(_swap_halves(target), swapped),
         }
         terms = {name: ops.mean(values) for name, values in terms.items()}
-        terms["cycle"] = self._cycle_term(contents, swapped_z) if training else 0.0
+        terms["cycle"] = (
+            self._cycle_term(image, contents, z, self._mix_with_neighbours(z)) if training else 0.0
+        )
         return terms
 
     def total_loss(self, terms, step):
@@ -239,24 +251,30 @@ class QDNet(keras.Model):
         seed = ops.cast(self.seed_generator.next(), "int32")
         return self.posterior.distribution(loc, scale).sample(seed=seed)
 
-    def _cycle_term(self, contents, z):
-        """Latent cycle of G(n, z) whose gradient reaches the decoder alone.
+    def _mix_with_neighbours(self, z):
+        """ε z̄ + (1 − ε) z with the latent of another picture as z̄ and random ε, as eq. (6)."""
+        epsilon = keras.random.uniform((ops.shape(z)[0], 1), seed=self.seed_generator)
+        return z + epsilon * (ops.roll(z, 1, axis=0) - z)
 
-        The gradient with respect to the rendered picture is computed first; multiplying the
+    def _cycle_term(self, image, contents, z, new_z):
+        """Latent cycle of the re-rendered picture whose gradient reaches the decoder alone.
+
+        The gradient with respect to the re-rendered picture is computed first; multiplying the
         picture by it gives a surrogate with the same gradient in the decoder's weights.
         """
         if not self.cycle:
             return 0.0
-        z = ops.stop_gradient(z)
+        z, new_z = ops.stop_gradient(z), ops.stop_gradient(new_z)
         contents = [ops.stop_gradient(content) for content in contents]
 
         def active():
-            rendered = ops.clip(self.decode(contents, z), 0.0, 1.0)
+            rendered = ops.clip(self.rerender(image, contents, z, new_z), 0.0, 1.0)
             with tf.GradientTape() as tape:
                 fixed = ops.stop_gradient(rendered)
                 tape.watch(fixed)
                 _, loc, _ = self.encode(fixed)
-                loss = ops.mean(losses.latent_cycle(z, loc, self.scorer(z), self.scorer(loc)))
+                score, score_again = self.scorer(new_z), self.scorer(loc)
+                loss = ops.mean(losses.latent_cycle(new_z, loc, score, score_again))
             slope = ops.stop_gradient(tape.gradient(loss, fixed))
             surrogate = ops.sum(slope * rendered)
             return ops.stop_gradient(loss - surrogate) + surrogate

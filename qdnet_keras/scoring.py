@@ -29,10 +29,17 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
     """Scores of all renderings of a manifest, float32 `[count]`."""
-    encode = _encoder(model)
     files = [rendering.file for rendering in manifest.renderings]
-    latents = [encode(batch)[0] for batch in same_size_batches(files, long_side)]
-    return np.clip(np.concatenate([model.score_latent(z) for z in latents]), 0.0, 100.0)
+    latents = posterior_means(model, files, long_side)
+    return np.clip(model.score_latent(latents), 0.0, 100.0)
+
+
+def posterior_means(
+    model: QDNet, files: Iterable[Path], long_side: int = WORKING_SIDE
+) -> np.ndarray:
+    """Means of p(z|x) of pictures, float32 `[count, latent_dim]`."""
+    encode = _encoder(model)
+    return np.concatenate([encode(batch)[0] for batch in same_size_batches(files, long_side)])
 
 
 def same_size_batches(files: Iterable[Path], long_side: int = WORKING_SIDE) -> Iterator[np.ndarray]:

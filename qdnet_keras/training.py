@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from qdnet_keras.model import QDNet
 from qdnet_keras.scoring import same_size_batches, score_files
 
 LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scipy", "pillow")
-CALIBRATION_PICTURES = 96
+STATISTICS_PICTURES = 96
+CALIBRATION_PICTURES = 50
 
 
 def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = False) -> QDNet:
@@ -45,7 +47,8 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
             drawn by group with the configuration's seed; test renderings are never touched.
         config: See `qdnet_keras.config`.
         run: Folder to create, or to continue when `resume` is true.
-        resume: Continue from the last checkpoint with the same result as without the stop.
+        resume: Continue from the last checkpoint. On CPUs the result is, to the last bit, that of
+            a training without the stop, if TensorFlow has not been used in this process before.
 
     Returns:
         The trained network with averaged weights and a filled bank.
@@ -58,6 +61,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         QDNetError: If the loss is no longer a number.
     """
     run = Path(run)
+    _fix_order_of_operations()
     _prepare_run(run, config, resume)
     keras.utils.set_random_seed(config.train.seed)
     manifest = assign_splits(manifest, val=config.data.validation_fraction, seed=config.train.seed)
@@ -72,7 +76,9 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
     steps = config.train.steps_per_epoch or math.ceil(len(training) / config.data.batch_size)
     model = build_model(config, training, steps)
     epoch = tf.Variable(0, dtype=tf.int64)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=model.optimizer, epoch=epoch, random_state=random_state(model)
+    )
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoint", max_to_keep=2)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
@@ -100,8 +106,21 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         ],
     )
     model.fill_bank(use_averaged_weights(model, training, len(training)))
+    calibrate(model, score_files(model, validation), validation.mos)
     model.save_to_preset(run / "preset")
     return model
+
+
+def _fix_order_of_operations() -> None:
+    """On CPUs, lets one operation run at a time (on all cores) and sum in a fixed order.
+
+    So results repeat in every process. TensorFlow accepts this only before its first operation.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return
+    with suppress(RuntimeError):
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.experimental.enable_op_determinism()
 
 
 def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDNet:
@@ -125,6 +144,11 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
     model.compile(optimizer=build_optimizer(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def random_state(model: QDNet) -> list[tf.Variable]:
+    """The states of all seed generators, which `tf.train.Checkpoint` does not find by itself."""
+    return [variable.value for variable in model.variables if "seed_generator" in variable.path]
 
 
 def build_optimizer(config: Config, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -166,7 +190,7 @@ class ScoreValidation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         current = self.model.get_weights()
-        count = min(len(self.training), CALIBRATION_PICTURES)
+        count = min(len(self.training), STATISTICS_PICTURES)
         use_averaged_weights(self.model, self.training, count)
         predicted = score_files(self.model, self.validation)
         self.model.set_weights(current)
@@ -223,6 +247,22 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
     statistics = [ops.concatenate([batch[i] for batch in batches]) for i in model.z_stages]
     model.posterior.adapt(statistics)
     return np.asarray(model.posterior(statistics)[0])
+
+
+def calibrate(model: QDNet, predicted: np.ndarray, mos: np.ndarray) -> None:
+    """Gives scores the scale and offset that fit validation pictures best, by least squares.
+
+    Scores learnt under dropout and posterior noise are drawn towards the mean. Nothing is changed
+    where there are fewer than `CALIBRATION_PICTURES`, or scores that do not rise with the MOS.
+
+    Args:
+        predicted, mos: MOS units, `[count]`; `predicted` as the model scores now.
+    """
+    if len(mos) < CALIBRATION_PICTURES or not plcc(predicted, mos) > 0:
+        return
+    scale, offset = np.polyfit(predicted, mos, 1)
+    model.mos_mean = float(scale * model.mos_mean + offset)
+    model.mos_std = float(scale * model.mos_std)
 
 
 def _prepare_run(run: Path, config: Config, resume: bool) -> None:

@@ -89,9 +89,11 @@ def enhancement_figures(
         got += [result.score_after for result in results]
         reached += [result.reached for result in results]
         rank.append(srocc(targets, [result.score_after for result in results]))
+    errors = np.abs(np.array(asked) - got).reshape(-1, len(targets))
     return {
         "pictures": len(rank),
-        "mean error": float(np.mean(np.abs(np.array(asked) - got))),
+        "mean error": float(errors.mean()),
+        **{f"mean error at {t:g}": float(e) for t, e in zip(targets, errors.mean(0), strict=True)},
         "reached": float(np.mean(reached)),
         "target srocc": srocc(asked, got),
         "target srocc per picture": float(np.nanmean(rank)),

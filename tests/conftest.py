@@ -10,6 +10,8 @@ from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+EXPORTED_SIDE = 128
+
 
 @pytest.fixture(scope="session")
 def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -55,10 +57,10 @@ def photo(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder `qdnet` that holds the released network as version 1 for TF-Serving."""
+    """Folder `qdnet` with the released network as version 1, whose working copies are small."""
     from qdnet_keras import QDNet
     from qdnet_keras.export import export
 
     out = tmp_path_factory.mktemp("models") / "qdnet"
-    export(QDNet.from_preset("open-tm"), out)
+    export(QDNet.from_preset("open-tm"), out, long_side=EXPORTED_SIDE)
     return out

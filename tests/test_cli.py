@@ -16,7 +16,19 @@ import qdnet_keras
 from qdnet_keras._version import __version__
 from qdnet_keras.cli import app
 
-COMMANDS = ("score", "enhance", "train", "export", "serve", "demo", "info")
+COMMANDS = (
+    "score",
+    "enhance",
+    "train",
+    "evaluate",
+    "ladder",
+    "tsne",
+    "data",
+    "export",
+    "serve",
+    "demo",
+    "info",
+)
 ENHANCED_KEYS = {
     "file",
     "output",

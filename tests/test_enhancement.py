@@ -87,52 +87,53 @@ def test_closed_loop_meets_targets_between_the_ends(curve):
     target = tf.constant(np.linspace(ends[0] + 2, ends[1] - 2, 7), tf.float32)
     before = tf.fill([7], 40.0)
     start = tf.fill([7], 0.3)
-    epsilon, score = close_loop(curve, before, target, start, tf.constant(1.0))
+    end = tf.fill([7], curve(tf.constant(1.0)))
+    epsilon, score = close_loop(curve, before, end, target, start, tf.constant(1.0))
     assert (abs(score - target) <= 1.0).numpy().all()
     np.testing.assert_allclose(curve(epsilon), score, atol=1e-3)
 
 
-def test_closed_loop_keeps_the_picture_when_nothing_is_nearer():
-    target, before = tf.constant([70.0]), tf.constant([50.0])
-    epsilon, score = close_loop(
-        lambda e: 50.0 - 30.0 * e, before, target, tf.constant([0.5]), tf.constant(1.0)
-    )
-    assert float(epsilon[0]) == 0.0
-    assert float(score[0]) == 50.0
-
-
-def test_closed_loop_reports_the_best_when_the_target_is_out_of_reach():
-    epsilon, score = close_loop(
-        lambda e: 40.0 + 10.0 * e,
-        tf.constant([40.0]),
-        tf.constant([90.0]),
-        tf.constant([0.5]),
+@pytest.mark.parametrize(
+    ("end", "target", "epsilon", "score"),
+    [(20.0, 70.0, 0.0, 50.0), (60.0, 90.0, 1.0, 60.0), (52.0, 40.0, 0.0, 50.0)],
+)
+def test_closed_loop_takes_the_nearer_end_when_the_target_is_out_of_reach(
+    end, target, epsilon, score
+):
+    found = close_loop(
+        lambda e: 50.0 + (end - 50.0) * e,
+        *(tf.constant([value]) for value in (50.0, end, target, 0.5)),
         tf.constant(1.0),
     )
-    assert float(epsilon[0]) > 0.95
-    assert float(score[0]) == pytest.approx(50.0, abs=0.5)
+    assert [float(value[0]) for value in found] == [epsilon, score]
 
 
 @pytest.mark.parametrize("sampler", ["bank", "prior"])
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 def test_chosen_latent_lies_beyond_a_target_that_exists(model, sampler, direction):
     z = latents(4, 3)
-    pool = np.asarray(model.score_latent(model.bank))
-    middle = np.float32(np.median(pool))
-    score = tf.fill([4], middle - direction)
-    target = tf.fill([4], middle + 0.1 * direction - module.MARGIN * direction)
-    score = tf.minimum(score, target - 1.0) if direction > 0 else tf.maximum(score, target + 1.0)
-    chosen = choose_latent(model, z, score, target, tf.constant(0), sampler)
-    reached = direction * (model.score_latent(chosen) - target)
-    assert (reached >= -1e-3).numpy().all()
+    middle = np.median(np.asarray(model.score_latent(model.bank)))
+    upward = tf.fill([4], direction)
+    goal = tf.fill([4], np.float32(direction * middle + 0.1))
+    chosen = choose_latent(model, z, upward, goal, tf.constant(0), sampler)
+    assert (upward * model.score_latent(chosen) >= goal - 1e-3).numpy().all()
 
 
 def test_prior_fallback_stays_inside_the_ball_of_the_prior(model):
     z = latents(2, 4)
-    score = model.score_latent(z)
-    chosen = choose_latent(model, z, score, tf.fill([2], 1e6), tf.constant(0), "prior")
+    chosen = choose_latent(model, z, tf.ones([2]), tf.fill([2], 1e6), tf.constant(0), "prior")
     assert (tf.norm(chosen, axis=-1) <= 3.644).numpy().all()  # sqrt(chi2.ppf(0.99, 4))
-    assert (model.score_latent(chosen) > score).numpy().all()
+    assert (model.score_latent(chosen) > model.score_latent(z)).numpy().all()
+
+
+def test_higher_targets_never_end_lower(model, picture):
+    before = score_pixels(model, picture).score
+    targets = np.clip(before + np.array([-90, -30, -12, -6, 6, 12, 30, 90]), 0, 100)
+    after = [enhance_pixels(model, picture, float(target)).score_after for target in targets]
+    assert (np.diff(after) >= -1.0).all()
+    assert after[0] < after[-1]
+    top = [enhance_pixels(model, picture, target).pixels for target in (99.0, 100.0)]
+    np.testing.assert_array_equal(*top)
 
 
 def test_present_score_as_target_returns_the_very_picture(model, picture):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from layer_contract import check_layer
-from scipy import stats
+from scipy import ndimage, stats
 
 from qdnet_keras.layers import (
     AdaIN,
@@ -233,14 +233,31 @@ def test_block_on_the_smallest_features(rng, size):
     assert np.isfinite(output).all()
 
 
-def test_block_draws_no_frame(rng):
-    """Spatially constant features stay constant up to the border."""
-    features = np.broadcast_to(normal(rng, 1, 1, 1, 8), (1, 9, 7, 8))
-    output = np.asarray(AdaINBlock(16)(features, normal(rng, 1, 4)))
-    assert abs(output).max() > 0.1
-    np.testing.assert_allclose(
-        output, np.broadcast_to(output[:, 4:5, 3:4], output.shape), atol=2e-3
-    )
+def test_block_is_convolutions_of_mirrored_features(rng):
+    """Against SciPy, whose borders are mirrored: zero padding would draw a frame."""
+    features, z = normal(rng, 1, 6, 5, 3), normal(rng, 1, 4)
+    block = AdaINBlock(4)
+    output = np.asarray(block(features, z))
+
+    adapted = features @ np.asarray(block.adapt.kernel)[0, 0] + np.asarray(block.adapt.bias)
+    expected = adapted[0]
+    for conv, norm in zip(block.convs, block.norms, strict=True):
+        kernel = np.asarray(conv.kernel)
+        convolved = np.stack(
+            [
+                sum(
+                    ndimage.correlate(expected[..., i], kernel[..., i, o], mode="reflect")
+                    for i in range(4)
+                )
+                + float(conv.bias[o])
+                for o in range(4)
+            ],
+            axis=-1,
+        )
+        content = (convolved - convolved.mean((0, 1))) / np.sqrt(convolved.var((0, 1)) + 1e-5)
+        modulation = z[0] @ np.asarray(norm.modulation.kernel) + np.asarray(norm.modulation.bias)
+        expected = np.maximum(content * (1 + modulation[:4]) + modulation[4:], 0.0)
+    np.testing.assert_allclose(output[0], adapted[0] + expected, atol=1e-4)
 
 
 # === ResizeLike ===

@@ -139,7 +139,7 @@ def test_fit_is_monotone_and_no_worse_than_a_line(points, parameters):
 
 
 def test_few_points_fall_back_to_the_line():
-    np.testing.assert_allclose(metrics.logistic_fit([0, 1, 2], [1, 0, 5], 4), [0, 2, 4])
+    np.testing.assert_allclose(metrics.logistic_fit([0, 1, 2], [1, 0, 5], 4), [0, 2, 4], atol=1e-12)
     np.testing.assert_allclose(metrics.logistic_fit([3, 3], [1, 5]), [3, 3])
     assert metrics.logistic_fit([], []).shape == (0,)
     with pytest.raises(ValueError, match="4 or 5"):
@@ -182,6 +182,50 @@ def test_bootstrap_of_what_is_undefined():
     # Of two points, half the resamples are constant; the others correlate fully.
     interval = metrics.bootstrap_interval(metrics.srocc, [1, 2], [1, 2], samples=50)
     assert interval == pytest.approx((1, 1))
+
+
+def test_groups_are_resampled_whole():
+    """Copies of a point add nothing: grouped, the interval is that of the single points."""
+    a, b = noisy_scores(40)
+    single = metrics.bootstrap_interval(metrics.plcc, a, b, samples=500)
+    order = np.random.default_rng(0).permutation(200)
+    copies, labels = [np.repeat(x, 5)[order] for x in (a, b)], np.repeat(np.arange(40), 5)[order]
+    grouped = metrics.bootstrap_interval(metrics.plcc, *copies, samples=500, groups=labels)
+    loose = metrics.bootstrap_interval(metrics.plcc, *copies, samples=500)
+    assert grouped == pytest.approx(single, abs=0.02)
+    assert np.diff(loose) < 0.6 * np.diff(grouped)
+    with pytest.raises(ValueError, match="label per score"):
+        metrics.bootstrap_interval(metrics.plcc, a, b, groups=labels)
+
+
+def test_bootstrap_p_value_of_equals_and_of_the_better():
+    a, b = noisy_scores(80)
+    worse = a + np.random.default_rng(1).normal(0, 30, 80)
+    assert metrics.bootstrap_p_value(metrics.srocc, a, a, b) == 1
+    assert metrics.bootstrap_p_value(metrics.srocc, a, worse, b) < 0.01
+    assert metrics.bootstrap_p_value(metrics.srocc, worse, a, b) < 0.01
+    assert math.isnan(metrics.bootstrap_p_value(metrics.srocc, a, np.ones(80), b))
+
+
+def test_bootstrap_p_value_rejects_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    rejected = 0
+    for trial in range(200):
+        truth = rng.normal(size=60)
+        first, second = truth + rng.normal(size=(2, 60))
+        p = metrics.bootstrap_p_value(
+            lambda x, y: float(np.corrcoef(x, y)[0, 1]), first, second, truth, None, 200, trial
+        )
+        rejected += p < 0.1
+    assert 0.03 < rejected / 200 < 0.2
+
+
+def test_wilcoxon_p_value():
+    first, second = np.random.default_rng(0).normal(size=(2, 15))
+    assert metrics.wilcoxon_p_value(first, second) == stats.wilcoxon(first, second).pvalue
+    assert metrics.wilcoxon_p_value(first, first) == 1
+    assert math.isnan(metrics.wilcoxon_p_value([1], [2]))
+    assert math.isnan(metrics.wilcoxon_p_value([1, math.nan], [2, 3]))
 
 
 def test_psnr():

@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from qdnet_keras._version import __version__
-from qdnet_keras.cli import demo, enhance, export, info, score, serve, train
+from qdnet_keras.cli import (
+    data,
+    demo,
+    enhance,
+    evaluate,
+    export,
+    info,
+    ladder,
+    score,
+    serve,
+    train,
+    tsne,
+)
 from qdnet_keras.cli.output import EXIT_CODES, print_error
 from qdnet_keras.errors import QDNetError
 
@@ -47,12 +59,16 @@ for name, module in {
     "score": score,
     "enhance": enhance,
     "train": train,
+    "evaluate": evaluate,
+    "ladder": ladder,
+    "tsne": tsne,
     "export": export,
     "serve": serve,
     "demo": demo,
     "info": info,
 }.items():
     app.command(name, epilog=EXIT_CODES)(module.run)
+app.add_typer(data.app, name="data")
 
 
 def _print_version(asked: bool) -> None:

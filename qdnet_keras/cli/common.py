@@ -1,22 +1,26 @@
 """Options that several commands have, and how they read pictures and load a model."""
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qdnet_keras.errors import OutputError
+from qdnet_keras.errors import MissingPackageError, OutputError
 
 if TYPE_CHECKING:
     from qdnet_keras.images import Photo
     from qdnet_keras.model import QDNet
 
 STDIN = "-"
+FIGURES = (".png", ".svg")
+EXTRAS = {"data": "OpenEXR", "figures": "matplotlib"}
 
 Preset = Annotated[
     str, typer.Option(help="Name of a released preset, or a folder that training wrote.")
@@ -46,6 +50,15 @@ Parallel = Annotated[
     int, typer.Option(min=1, max=64, help="Photographs sent to the server at a time.")
 ]
 SERVER_OPTIONS = ("rest", "label", "timeout", "parallel")
+
+
+def require(extra: str) -> None:
+    """Checks that the package of an extra is installed. Raises `MissingPackageError`."""
+    package = EXTRAS[extra]
+    if find_spec(package) is None:
+        raise MissingPackageError(
+            f"This command needs {package}; install it with: pip install 'qdnet-keras[{extra}]'"
+        )
 
 
 def read_input(name: str) -> "Photo":
@@ -105,6 +118,15 @@ def prepare_output(path: Path, force: bool) -> None:
     if path.suffix and path.suffix.lower() not in SUFFIXES:
         known = ", ".join(sorted(SUFFIXES))
         raise OutputError(f"{path} has an unknown suffix; use one of {known}.")
+    reserve_output(path, force)
+
+
+def reserve_output(path: Path, force: bool) -> None:
+    """Makes the folder of an output.
+
+    Raises:
+        OutputError: If `path` exists and `force` is not set, or the folder cannot be made.
+    """
     if os.path.lexists(path) and not force:
         raise OutputError(f"{path} exists already; choose another name or add --force.")
     try:
@@ -113,3 +135,24 @@ def prepare_output(path: Path, force: bool) -> None:
         raise OutputError(
             f"{path.parent} cannot be used as a folder ({error.strerror})."
         ) from error
+
+
+def figure_paths(name: Path) -> list[Path]:
+    """`name` itself if its suffix is .png or .svg, else `name`.png and `name`.svg."""
+    if name.suffix.lower() in FIGURES:
+        return [name.with_suffix(name.suffix.lower())]
+    return [name.with_name(name.name + suffix) for suffix in FIGURES]
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a file, complete or not at all. Raises `OutputError`."""
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()

@@ -119,7 +119,7 @@ def run(
         with connect(server, rest, label, timeout) as client:
             _report(report, images, jobs, _remote_renderer(client), parallel)
         return
-    _check_preset(preset, sampler)
+    check_preset(preset, sampler)
     options = {"sampler": sampler, "tolerance": tolerance, "long_side": working_size}
     _report(report, images, jobs, _local_renderer(preset, options), 1)
 
@@ -271,8 +271,13 @@ def _targets(target: str | None, ladder: str | None) -> list[float]:
     if target is not None and ladder is None:
         return [_target(target, "--target")]
     if ladder is not None and target is None:
-        return list(dict.fromkeys(_target(text, "--ladder") for text in ladder.split(",")))
+        return parse_targets(ladder, "--ladder")
     raise typer.BadParameter("give one of the two.", param_hint="--target / --ladder")
+
+
+def parse_targets(text: str, option: str) -> list[float]:
+    """Scores separated by commas, each once. Raises `typer.BadParameter`."""
+    return list(dict.fromkeys(_target(part, option) for part in text.split(",")))
 
 
 def _target(text: str, option: str) -> float:
@@ -285,7 +290,8 @@ def _target(text: str, option: str) -> float:
     return target
 
 
-def _check_preset(preset: str, sampler: str) -> None:
+def check_preset(preset: str, sampler: str) -> None:
+    """Raises `PresetError` if the preset cannot be read or lacks the bank that is asked for."""
     from qdnet_keras.presets import read_preset_config
 
     bank_size = read_preset_config(preset)["model"].get("bank_size", 0)

@@ -21,6 +21,7 @@ Exit codes:
   6  a preset cannot be loaded
   7  an output exists already or cannot be written
   8  a model server cannot be reached, or refused or failed a request
+  9  a package that the command needs is not installed
 """
 
 

@@ -5,6 +5,8 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -64,20 +66,19 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
 
     def do_POST(self) -> None:
-        self._answer(self._predict)
+        self._answer(self._predict, self.service.admission.place())
 
     def do_GET(self) -> None:
-        self._answer(self._describe)
+        self._answer(self._describe, nullcontext())  # however busy the server is
 
-    def _answer(self, compute: Any) -> None:
-        status: int = HTTPStatus.OK
+    def _answer(self, compute: Callable[[], dict[str, Any]], place: AbstractContextManager) -> None:
         try:
-            with self.service.admission.place():
-                reply = compute()
-                self._send(status, reply)
+            with place:
+                self._send(HTTPStatus.OK, compute())
                 return
         except StatusError as error:
             status, reply = error.http_status, {"error": str(error)}
+            self._discard_body()
         except (ConnectionError, TimeoutError):
             self.close_connection = True
             return
@@ -118,20 +119,32 @@ class _Handler(BaseHTTPRequestHandler):
         }
 
     def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "")
+        length = self.headers["Content-Length"] or ""
         if not length.isdecimal():
-            self.close_connection = True
             raise invalid("The request has no Content-Length.")
         if int(length) > self.max_bytes:
-            self.close_connection = True
             raise StatusError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"The body has {length} bytes, the limit is {self.max_bytes}.",
             )
+        del self.headers["Content-Length"]  # nothing is left to discard
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise ConnectionError
         return body
+
+    def _discard_body(self) -> None:
+        """Reads what a refused request still sends: it would not read the answer before."""
+        length = self.headers["Content-Length"]
+        if length is None and "Transfer-Encoding" not in self.headers:
+            return
+        self.close_connection = True
+        left = min(int(length), 10 * self.max_bytes) if length and length.isdecimal() else 0
+        try:
+            while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
+                left -= len(chunk)
+        except (ConnectionError, TimeoutError):
+            return
 
     def _malformed(self) -> StatusError:
         return invalid(f"Malformed request: {self.command} {self.path}")

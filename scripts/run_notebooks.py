@@ -1,0 +1,57 @@
+"""Run the notebooks from top to bottom and keep their outputs: `make notebooks`.
+
+    python scripts/run_notebooks.py [notebooks/1_quickstart.ipynb ...]
+
+Do this after a new preset or a change of what they show. Needs the extra `notebooks`.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "notebooks"
+MAX_BYTES = 1_000_000
+
+
+def executed(path: Path) -> nbformat.NotebookNode:
+    """The notebook with fresh outputs, without what libraries say on stderr.
+
+    Raises nbclient's `CellExecutionError`.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook,
+        timeout=900,  # seconds a cell
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()
+    notebook.metadata.language_info = {"name": "python"}
+    for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+    return notebook
+
+
+def main(paths: list[Path]) -> None:
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )
+    for path in paths or sorted(FOLDER.glob("*.ipynb")):
+        start = time.perf_counter()
+        text = nbformat.writes(executed(path))
+        if len(text.encode()) > MAX_BYTES:
+            sys.exit(f"{path} is {len(text.encode())} bytes with its outputs, over {MAX_BYTES}.")
+        part = path.with_suffix(".part")
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+        print(f"{path.name}: {time.perf_counter() - start:.0f} s, {len(text) / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main([Path(argument) for argument in sys.argv[1:]])
