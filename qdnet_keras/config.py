@@ -72,13 +72,18 @@ class OptimizerSection(_Section):
 
 
 class TrainSection(_Section):
-    """Length, seed and precision; `init` is a preset or folder whose weights are the start."""
+    """Length, seed and precision.
+
+    `init` is a preset or folder whose weights are the start. `freeze` keeps its encoder as it is
+    (`encoder`: a step costs a third) or only its BatchNorm layers (`norm`: for small batches).
+    """
 
     epochs: Count = 50
     steps_per_epoch: Count | None = None
     seed: int = 0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     init: str | None = None
+    freeze: Literal["norm", "encoder"] | None = None
 
 
 class Config(_Section):

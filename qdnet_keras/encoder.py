@@ -32,6 +32,11 @@ def _global_dtype_policy(policy):
         keras.config.set_dtype_policy(previous)
 
 
+def preprocess(image):
+    """Pictures in 0..1 as ResNet50 expects them: BGR in 0..255, ImageNet's mean subtracted."""
+    return ops.flip(image, axis=-1) * 255.0 - ops.array(IMAGENET_MEAN_BGR)
+
+
 def _resnet50(weights: str | None, policy: keras.DTypePolicy) -> keras.Model:
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise PresetError(
@@ -89,13 +94,21 @@ class Encoder(keras.layers.Layer):
 
     def call(self, image, training=False):
         image = ops.cast(image, "float32")
-        caffe = ops.flip(image, axis=-1) * 255.0 - ops.array(IMAGENET_MEAN_BGR)
         contents, statistics = [], []
-        for features in [image, *self.backbone(caffe, training=training)]:
+        for features in [image, *self.backbone(preprocess(image), training=training)]:
             content, mean, std = self.split(features)
             contents.append(content)
             statistics.append(ops.concatenate([mean, std], axis=-1))
         return contents, statistics
+
+    def freeze(self, part):
+        """Keeps weights as they are in training: `"encoder"` all, `"norm"` those of BatchNorm.
+
+        A frozen BatchNorm also normalises as in inference. `None` frees everything.
+        """
+        for layer in self.backbone.layers:
+            norm = isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = part is None or (part == "norm" and not norm)
 
     def get_config(self):
         config = super().get_config()

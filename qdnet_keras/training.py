@@ -141,6 +141,7 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
             dtype=config.train.precision,
         )
         model.build()
+    model.encoder.freeze(config.train.freeze)
     model.compile(optimizer=build_optimizer(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     return model

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qdnet_keras.model import QDNet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 
 def score_figures(model: "QDNet", manifest: "Manifest", long_side: int) -> dict[str, float]:

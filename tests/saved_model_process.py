@@ -42,7 +42,8 @@ def main(folder, requests_file, answers_file):
         meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
     with open(requests_file, "rb") as file:
         requests = pickle.load(file)
-    used = {name: Signature(session, meta_graph.signature_def[name]) for name, _ in requests}
+    names = {name for name, _ in requests}  # each is compiled once: that takes seconds
+    used = {name: Signature(session, meta_graph.signature_def[name]) for name in names}
     answers = [used[name](inputs) for name, inputs in requests]
     with open(answers_file, "wb") as file:
         pickle.dump(answers, file)

@@ -89,6 +89,29 @@ def test_config_does_not_hold_the_weights(encoder, tmp_path):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize("part", ["norm", "encoder"])
+def test_frozen_parts_stay_as_they_are_and_work_as_in_inference(part):
+    encoder = Encoder()
+    image = picture(40, 40)
+    encoder(image)
+    encoder.freeze(part)
+    before = encoder.get_weights()
+    inference = keras.tree.flatten(encoder(image))
+    training = keras.tree.flatten(encoder(image, training=True))
+    for value, expected in zip(training, inference, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    free = {variable.path.split("/")[-2] for variable in encoder.trainable_variables}
+    assert bool(free) == (part == "norm") and not any(name.endswith("bn") for name in free)
+    for value, expected in zip(encoder.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+    encoder.freeze(None)
+    encoder(image, training=True)
+    moved = [np.any(a != b) for a, b in zip(encoder.get_weights(), before, strict=True)]
+    assert sum(moved) == 2 * 53  # mean and variance of each BatchNorm
+    assert len(encoder.trainable_variables) == 2 * 53 + 2 * 53
+
+
 def refused(weights):
     with pytest.raises(PresetError) as caught:
         Encoder(weights=weights)

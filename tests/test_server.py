@@ -404,12 +404,20 @@ def test_killed_it_starts_again_and_told_to_stop_it_ends_its_requests(own, tmp_p
         time.sleep(1)
         again.process.send_signal(signal.SIGTERM)
         wait_for(lambda: again.rest("", "GET")[0] == 0)
-        refused = code_of(again.predict, x=X, timeout=20)[0]
-        assert refused in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)  # gRPC says either
+        assert code_of(again.predict, x=X, timeout=20)[0] == StatusCode.UNAVAILABLE
         path.touch()
         assert calls[0].result()["factor"] == 2
         assert calls[1].result() == (200, {"outputs": 2.0})
     assert again.stop() == 0
+
+
+def test_told_to_stop_it_goes_after_the_grace_whatever_still_computes(own, tmp_path):
+    server = own("--grace", "1")
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.predict, "hold", path=[str(tmp_path / "never")])
+        time.sleep(1)
+        assert server.stop() == 8
+        assert call.exception().code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
 
 
 @pytest.mark.parametrize("start", ["", "damaged"])

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from qdnet_keras import QDNet
 from qdnet_keras.config import load_config
 from qdnet_keras.data.manifest import read_manifest
+from qdnet_keras.data.pairs import decode_images, training_pairs
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
 from qdnet_keras.training import (
     EpochRecord,
@@ -256,6 +257,21 @@ def test_network_of_a_configuration(data, tiny_preset):
     assert (model.kl_warmup, model.cycle_start, model.alpha) == (10, 20, 7.0)
     stored = load_file(tiny_preset / "weights.safetensors")["scorer/hidden_0/kernel"]
     np.testing.assert_array_equal(model.scorer.hidden[0].kernel, stored.astype("float32"))
+
+
+@pytest.mark.parametrize("freeze", ["norm", "encoder"])
+def test_what_is_frozen_is_not_trained(data, tiny_preset, freeze):
+    overrides = [f"train.init={tiny_preset}", f"train.freeze={freeze}", "data.crop=32"]
+    config, manifest = load_config("tiny", overrides), read_manifest(data)
+    model = build_model(config, manifest, steps_per_epoch=1)
+    before = {variable.path: np.asarray(variable) for variable in model.variables}
+    pairs = training_pairs(manifest, decode_images(manifest), batch_size=2, crop=32)
+    model.fit(pairs, steps_per_epoch=1, verbose=0)
+    changed = {v.path for v in model.variables if np.any(np.asarray(v) != before[v.path])}
+    encoder = {path for path in changed if path.split("/")[1] == "encoder"}
+    assert changed - encoder
+    assert bool(encoder) == (freeze == "norm")
+    assert not any("_bn/" in path for path in encoder)
 
 
 # === The network as it is released ===

@@ -9,6 +9,7 @@ import typer
 
 from qdnet_keras.cli.common import import_tensorflow
 from qdnet_keras.cli.output import print_json
+from qdnet_keras.errors import ServerError
 
 
 def run(
@@ -82,4 +83,9 @@ def run(
         grace=grace,
         warm_up=warm_up,
     )
-    serve(options, announce)
+    unanswered = serve(options, announce)
+    if unanswered:
+        typer.echo(
+            f"{unanswered} requests were broken off after {grace:g} s; give --grace more.", err=True
+        )
+        os._exit(ServerError.exit_code)

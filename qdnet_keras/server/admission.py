@@ -19,15 +19,20 @@ class Admission:
         self._changed = threading.Condition()
         self._inside = 0
         self._running = 0
+        self._closed = False
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Holds a place from before a request's body is read until it is answered.
 
         Raises:
-            StatusError: RESOURCE_EXHAUSTED, if all places are taken.
+            StatusError: RESOURCE_EXHAUSTED, if all places are taken; UNAVAILABLE after `close`.
         """
         with self._changed:
+            if self._closed:
+                raise StatusError(
+                    grpc.StatusCode.UNAVAILABLE, "The server is stopping; ask another one."
+                )
             if self._inside >= self.places:
                 raise StatusError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -66,7 +71,13 @@ class Admission:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def wait_until_idle(self, timeout: float) -> bool:
-        """Whether every request was answered within `timeout` seconds."""
+    def close(self) -> None:
+        """Refuses further requests; those that have a place keep it."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._inside == 0, timeout)
+            self._closed = True
+
+    def wait_until_idle(self, timeout: float) -> int:
+        """How many requests are still not answered after at most `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside == 0, timeout)
+            return self._inside

@@ -26,6 +26,7 @@ SERVICES = (
     "tensorflow.serving.PredictionService",
     "tensorflow.serving.ModelService",
 )
+ANSWER_SECONDS = 5  # in which answers that are ready leave
 SPARE_THREADS = 16  # for refusals, metadata, status and health
 
 
@@ -64,10 +65,13 @@ class GrpcApi:
         for name in SERVICES:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
-    def stop(self, grace: float) -> None:
-        """Refuses new requests and waits at most `grace` seconds for those that are under way."""
+    def announce_stop(self) -> None:
+        """Tells health checks that the server is going; requests are still received."""
         self._health.enter_graceful_shutdown()
-        self._server.stop(grace).wait()
+
+    def stop(self) -> None:
+        """Breaks off what is under way. gRPC tells a call that arrives now CANCELLED."""
+        self._server.stop(ANSWER_SECONDS).wait()
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):

@@ -47,11 +47,15 @@ class Options:
     warm_up: bool
 
 
-def serve(options: Options, announce: Callable[[int, int | None], None]) -> None:
+def serve(options: Options, announce: Callable[[int, int | None], None]) -> int:
     """Serves until SIGTERM or SIGINT, then answers what is under way and returns.
 
     Args:
         announce: Called with the ports of gRPC and REST when requests are answered.
+
+    Returns:
+        How many requests were not answered within the grace. Their threads still compute: leave
+        the process by `os._exit`, which does not wait for them.
 
     Raises:
         PresetError: If the folder holds no version that loads.
@@ -72,10 +76,13 @@ def serve(options: Options, announce: Callable[[int, int | None], None]) -> None
     announce(grpc_api.port, rest_api.port if rest_api else None)
     while not stopping.wait(options.poll):
         versions.refresh()
+    service.admission.close()
+    grpc_api.announce_stop()
     if rest_api is not None:
         rest_api.stop_accepting()
-    grpc_api.stop(options.grace)
-    service.admission.wait_until_idle(options.grace)
+    unanswered = service.admission.wait_until_idle(options.grace)
+    grpc_api.stop()
+    return unanswered
 
 
 def _require_version(versions: Versions) -> None:
