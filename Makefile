@@ -13,7 +13,7 @@ demo: $(VENV)/run.stamp
 	$(BIN)/qdnet-keras demo --out demo --force
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

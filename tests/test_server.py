@@ -408,7 +408,7 @@ def test_killed_it_starts_again_and_told_to_stop_it_ends_its_requests(own, tmp_p
         path.touch()
         assert calls[0].result()["factor"] == 2
         assert calls[1].result() == (200, {"outputs": 2.0})
-    assert again.stop() == 0
+    assert again.process.wait(60) == 0
 
 
 def test_told_to_stop_it_goes_after_the_grace_whatever_still_computes(own, tmp_path):
