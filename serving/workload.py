@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -131,6 +132,7 @@ class InProcess:
 
 def _serve(folder: str, connection: Connection) -> None:
     """Answers questions until the other end is closed."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `qdnet-keras serve` has it
     import tensorflow as tf
 
     session = tf.compat.v1.Session(graph=tf.Graph())
