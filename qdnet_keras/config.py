@@ -75,7 +75,7 @@ class TrainSection(_Section):
     """Length, seed and precision.
 
     `init` is a preset or folder whose weights are the start. `freeze` keeps its encoder as it is
-    (`encoder`: a step costs a third) or only its BatchNorm layers (`norm`: for small batches).
+    (`encoder`: steps are cheaper) or only its BatchNorm layers (`norm`: for small batches).
     """
 
     epochs: Count = 50
