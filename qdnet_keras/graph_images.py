@@ -61,12 +61,15 @@ def working_copy(pixels: tf.Tensor, long_side: int) -> tf.Tensor:
     scale = tf.maximum(long_side / tf.reduce_max(size), MIN_SIDE / tf.reduce_min(size))
     counts = tf.cast(tf.round(size * scale), tf.int32)
 
-    def averaged() -> tf.Tensor:
-        rows = _average_rows(pixels, counts[0])
+    def averaged(picture: tf.Tensor) -> tf.Tensor:
+        rows = _average_rows(picture[None], counts[0])
         columns = _average_rows(tf.transpose(rows, [0, 2, 1, 3]), counts[1])
-        return tf.transpose(columns, [0, 2, 1, 3]) / 255.0
+        return tf.transpose(columns, [0, 2, 1, 3])[0] / 255.0
 
-    return tf.cond(scale >= 1.0, lambda: to_float(pixels), averaged)
+    def each_averaged() -> tf.Tensor:  # alone: a matrix product rounds by the size of its batch
+        return tf.map_fn(averaged, pixels, fn_output_signature=tf.float32, parallel_iterations=1)
+
+    return tf.cond(scale >= 1.0, lambda: to_float(pixels), each_averaged)
 
 
 def _average_rows(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
