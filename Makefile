@@ -1,13 +1,14 @@
 # make demo    set up .venv, score the bundled photographs and re-render one of them
 # make test    set up .venv and run all tests
 # make check   lint, format and types
+# make preset DATA=open-tm   train the released preset again, hours
 # make notebooks   run the notebooks again and keep their outputs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format notebooks clean
+.PHONY: demo test check format preset notebooks clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/qdnet-keras demo --out demo --force
@@ -23,6 +24,12 @@ check: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+preset: $(VENV)/run.stamp
+	$(BIN)/qdnet-keras train --data $(DATA) --out runs/start --resume \
+	    --config open-tm --set model.natural_statistics=false
+	$(BIN)/qdnet-keras train --data $(DATA) --out runs/open-tm --resume \
+	    --config refine --set train.init=runs/start/preset
 
 notebooks: $(VENV)/dev.stamp
 	$(BIN)/python scripts/run_notebooks.py

@@ -36,8 +36,9 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
         long_side: The score is computed on a copy of at most this long side, pixels.
 
     Returns:
-        `Score` with `score`, MOS units 0..100, higher is better, and `score_std`, its standard
-        deviation under the posterior.
+        `Score` with `score`, MOS units 0..100, higher is better; `score_std`, its standard
+        deviation; `interval`, where nine labels in ten are expected; and `novelty`, above 1 for
+        what is no photograph of the kind that the model knows.
 
     Raises:
         ImageError: If the file cannot be read or the array is of another shape or type.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qdnet_keras.errors import ConfigError
 
-PRESET_CONFIGS = ("open-tm", "paper", "tiny")
+PRESET_CONFIGS = ("open-tm", "paper", "refine", "tiny")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -29,6 +29,8 @@ class ModelSection(_Section):
     head: Literal["grid", "rgb"] = "grid"
     latent_dim: Count = 16
     z_stages: tuple[Annotated[int, Field(ge=0, le=5)], ...] = (0, 1, 2, 3, 4, 5)
+    natural_statistics: bool = True
+    statistics_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     posterior_units: Count = 64
     scorer_units: tuple[Count, Count, Count] = (128, 128, 64)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -60,13 +62,18 @@ class DataSection(_Section):
 
 
 class OptimizerSection(_Section):
-    """`step`: rate × `decay` every `decay_epochs`; `cosine`: warm-up, then down to 10 %."""
+    """`step`: rate × `decay` every `decay_epochs`; `cosine`: warm-up, then down to 10 %.
+
+    `accumulate` batches make one update, as one batch of so many times the pairs would, except that
+    BatchNorm sees each on its own: for large batches in little memory.
+    """
 
     name: Literal["sgd", "adam"] = "adam"
     learning_rate: Positive = 7e-4
     schedule: Literal["step", "cosine"] = "cosine"
     decay: Positive = 0.8
     decay_epochs: Count = 7
+    accumulate: Count = 1
     clip_norm: Positive | None = None
     weight_average: Annotated[float, Field(gt=0, lt=1)] | None = None
 
@@ -74,7 +81,8 @@ class OptimizerSection(_Section):
 class TrainSection(_Section):
     """Length, seed and precision.
 
-    `init` is a preset or folder whose weights are the start. `freeze` keeps its encoder as it is
+    `init` is a preset or folder whose weights are the start; parts (encoder, posterior, scorer,
+    decoder) that the model section makes otherwise start anew. `freeze` keeps its encoder as it is
     (`encoder`: steps are cheaper) or only its BatchNorm layers (`norm`: for small batches).
     """
 
@@ -103,8 +111,8 @@ def load_config(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Conf
     """Reads a named configuration or a YAML file and applies `section.key=value` overrides.
 
     Args:
-        name_or_file: `"paper"`, `"open-tm"`, `"tiny"` or the path of a YAML file. Keys left out
-            keep their defaults.
+        name_or_file: One of `PRESET_CONFIGS` or the path of a YAML file. Keys left out keep their
+            defaults.
         overrides: Strings such as `"optimizer.learning_rate=1e-3"`; values are YAML.
 
     Raises:

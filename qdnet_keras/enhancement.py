@@ -9,10 +9,10 @@ The qualities tried do not depend on the target, so that a higher target never e
 
 The rendering is the picture plus the change G(n, ẑ) − G(n, z): at ε = 0 it is the picture itself,
 and what the decoder cannot reproduce is kept. Steps 1 to 3 see a small working copy; the change
-is a grid of colour transforms that `render` applies to the original pixels in bands.
+is a grid of colour transforms that `render` applies to the original pixels, tile by tile.
 
-`enhance_pixels` and `render_pixels` take arrays; the other functions are TensorFlow graphs over a
-batch whose rows do not influence each other.
+`enhance_pixels`, `render_pixels` and `render_tile` take arrays; the other functions are TensorFlow
+graphs over a batch whose rows do not influence each other.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,7 @@ from qdnet_keras.scoring import WORKING_SIDE, score_pixels
 
 SAMPLERS = ("bank", "prior")
 TOLERANCE = 1.0  # MOS
+SMALLEST_GAIN = 0.1  # MOS by which a rendering must be nearer than the picture to replace it
 OFFSETS = (6.0, 14.0, 24.0, 40.0)  # MOS between Q(z̄) and the picture's score, tried in this order
 NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
@@ -292,12 +293,12 @@ def close_loop(
 
     Returns:
         `(epsilon, score)`, the best seen for each row: one of the ends where the target does not
-        lie between them.
+        lie between them, the picture as it is where the other is hardly nearer.
     """
     zero, one = tf.zeros_like(target), tf.ones_like(target)
     upward = tf.sign(target - before)
     low_gap, high_gap = upward * (before - target), upward * (end - target)
-    end_is_nearer = tf.abs(high_gap) < tf.abs(low_gap)
+    end_is_nearer = tf.abs(high_gap) + SMALLEST_GAIN < tf.abs(low_gap)
     best = tf.where(end_is_nearer, one, zero)
     best_score = tf.where(end_is_nearer, end, before)
 
@@ -333,35 +334,58 @@ def close_loop(
 
 
 def render(
-    model: QDNet, change: Change, band: tf.Tensor, first_row: tf.Tensor, size: tf.Tensor
+    model: QDNet, change: Change, tile: tf.Tensor, origin: tf.Tensor, size: tf.Tensor
 ) -> tf.Tensor:
-    """Applies a change to rows of the original pixels.
+    """Applies a change to a part of the original pixels.
 
     Args:
-        band: float32 `[B, rows, width, 3]` in 0..1, the rows from `first_row` on.
-        first_row: int32 scalar.
+        tile: float32 `[B, rows, columns, 3]` in 0..1.
+        origin: int32 `[2]`, row and column of its first pixel in the picture.
         size: int32 `[2]`, height and width of the whole picture.
 
     Returns:
-        float32 `[B, rows, width, 3]`, not clipped.
+        float32 `[B, rows, columns, 3]`, not clipped.
     """
-    content = (band - change.mean[:, None, None, :]) / change.std[:, None, None, :]
-    rows = first_row + tf.range(tf.shape(band)[1])
-    pixels = (rows, tf.range(tf.shape(band)[2]))
-    return band + model.decoder.render(change.grid, content, pixels, size)
+    content = (tile - change.mean[:, None, None, :]) / change.std[:, None, None, :]
+    rows, columns = tf.shape(tile)[1], tf.shape(tile)[2]
+    pixels = (origin[0] + tf.range(rows), origin[1] + tf.range(columns))
+    return tile + model.decoder.render(change.grid, content, pixels, size)
 
 
 def render_pixels(model: QDNet, change: Change, pixels: np.ndarray) -> np.ndarray:
     """Applies a change to a whole picture, uint8 or uint16 `[height, width, 3]`, in bands."""
-    graph = _graphs(model).render
     height, width = pixels.shape[:2]
     output = np.empty_like(pixels)
     rows = max(1, BAND_PIXELS // width)
     for first in range(0, height, rows):
-        band = to_float(pixels[first : first + rows])[None]
-        rendered = graph(change, band, np.int32(first), np.array([height, width], np.int32))
-        output[first : first + rows] = from_float(rendered[0].numpy(), pixels.dtype)
+        band = slice(first, first + rows)
+        output[band] = render_tile(model, change, pixels[band], (first, 0), (height, width))
     return output
+
+
+def render_tile(
+    model: QDNet,
+    change: Change,
+    pixels: np.ndarray,
+    origin: tuple[int, int],
+    size: tuple[int, int],
+) -> np.ndarray:
+    """Applies a change to a tile of a picture that need not be in memory as a whole.
+
+    The tiles of a picture, rendered one by one, are those of the picture rendered at once.
+
+    Args:
+        change: What `find_change` found on a working copy of the whole picture.
+        pixels: The tile, uint8 or uint16 `[rows, columns, 3]`.
+        origin: Row and column of its first pixel in the picture.
+        size: Height and width of the picture.
+
+    Returns:
+        The tile re-rendered, shape and dtype of `pixels`.
+    """
+    place = (np.array(origin, np.int32), np.array(size, np.int32))
+    rendered = _graphs(model).render(change, to_float(pixels)[None], *place)
+    return from_float(rendered[0].numpy(), pixels.dtype)
 
 
 def _mix(z: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:

@@ -2,11 +2,12 @@
 
 | signature | inputs | outputs |
 |---|---|---|
-| `score`, also `serving_default` | `image` uint8 `[B, H, W, 3]` | `score`, `score_std` `[B]` |
+| `score`, also `serving_default` | `image` uint8 `[B, H, W, 3]` | `SCORES` `[B]` |
 | `enhance` | `image`, `target` float32 `[B]` | `image` like the input, and `RESULTS` |
-| `score_bytes` | `image_bytes` string `[B]`, PNG or JPEG | `score`, `score_std` `[B]` |
+| `score_bytes` | `image_bytes` string `[B]`, PNG or JPEG | `SCORES` `[B]` |
 | `enhance_bytes` | `image_bytes`, `target` | `image_bytes` (PNG), and `RESULTS` |
 
+`SCORES` are `score`, `score_std` and `novelty`, float32, see `qdnet_keras.outcomes.Score`.
 `RESULTS` are `score_before`, `score_after`, `epsilon` (float32) and `reached` (bool), each `[B]`.
 The pictures of one `*_bytes` request may differ in size; an alpha channel goes through
 `enhance_bytes` as it is. Every row is computed on its own, except that the rows of `score` share a
@@ -35,6 +36,7 @@ from qdnet_keras.scoring import WORKING_SIDE
 
 MAX_PIXELS = 32_000_000
 MAX_BATCH = 32
+SCORES = ("score", "score_std", "novelty")
 RESULTS = ("score_before", "score_after", "epsilon", "reached")
 
 IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
@@ -103,7 +105,7 @@ class Endpoints:
             scores = self._score(decode_picture(data, self.max_pixels)[None])
             return {name: values[0] for name, values in scores.items()}
 
-        specs = {name: tf.TensorSpec([], tf.float32) for name in ("score", "score_std")}
+        specs = {name: tf.TensorSpec([], tf.float32) for name in SCORES}
         return _map_rows(score, _checked_batch(image_bytes, 1), specs)
 
     def enhance_bytes(self, image_bytes: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -151,7 +153,7 @@ class Endpoints:
 
         def band(first: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
             pixels = graph_images.to_float(image[:, first:stop])
-            return from_float(render(self.model, change, pixels, first, size))
+            return from_float(render(self.model, change, pixels, tf.stack([first, 0]), size))
 
         rows = tf.maximum(1, BAND_PIXELS // size[1])
         return graph_images.in_bands(band, size[0], rows, tf.uint8, 3)

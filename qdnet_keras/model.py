@@ -15,7 +15,7 @@ from keras import ops
 from qdnet_keras import losses
 from qdnet_keras.decoder import HEADS, take_pixels
 from qdnet_keras.encoder import Encoder
-from qdnet_keras.layers import GaussianPosterior
+from qdnet_keras.layers import GaussianPosterior, NaturalStatistics, Novelty
 from qdnet_keras.scorer import Scorer
 
 TERMS = ("score", "kl", "reconstruction", "swap", "cycle")
@@ -32,6 +32,11 @@ class QDNet(keras.Model):
         latent_dim: Number of dimensions of z.
         z_stages: Encoder stages whose statistics enter the posterior; 0 is the picture itself,
             5 the last stage of ResNet50 (the paper uses the last stage only).
+        natural_statistics: Whether natural scene statistics of the picture enter the posterior
+            beside those of the encoder (the paper: no). Scores of scenes never seen gain most.
+        statistics_dropout: Dropout rate of the statistics from which the score term is learnt.
+            They are many and pictures few: without it, the posterior remembers pictures. The
+            decoder always sees the z of all statistics.
         posterior_units: Width of the per-stage compression in the posterior.
         scorer_units: Widths of the three hidden layers of Q.
         dropout: Dropout rate in Q.
@@ -45,6 +50,8 @@ class QDNet(keras.Model):
         kl_warmup, cycle_start: Numbers of optimiser steps.
         mos_mean, mos_std: Mean and standard deviation of the training MOS (0..100); Q works in
             standardised units.
+        residual_std: Standard deviation of what labels differ from the score besides the
+            posterior's spread, MOS units; training measures it on the validation pictures.
         bank_size: Number of posterior samples kept for enhancement (0: none), see `fill_bank`.
         encoder_weights: Start of the encoder, see `Encoder`. Not part of the config.
 
@@ -52,8 +59,9 @@ class QDNet(keras.Model):
         image: Tensor `(batch_size, height, width, 3)`, sRGB-encoded, values in 0..1, sides ≥ 32.
 
     Returns:
-        A dict of `"score"` (MOS, 0..100) and `"score_std"` (standard deviation of the score under
-        the posterior, MOS units), each of shape `(batch_size,)`, float32.
+        A dict of float32 tensors `(batch_size,)`: `"score"` (MOS, 0..100), `"score_std"` (its
+        standard deviation: the posterior's spread and `residual_std`, MOS units) and `"novelty"`
+        (above 1 the picture is not of the kind that the network knows, see `Novelty`).
 
     Example:
 
@@ -72,6 +80,8 @@ class QDNet(keras.Model):
         head="grid",
         latent_dim=16,
         z_stages=(0, 1, 2, 3, 4, 5),
+        natural_statistics=True,
+        statistics_dropout=0.0,
         posterior_units=64,
         scorer_units=(128, 128, 64),
         dropout=0.5,
@@ -86,6 +96,7 @@ class QDNet(keras.Model):
         cycle_start=0,
         mos_mean=50.0,
         mos_std=12.0,
+        residual_std=0.0,
         bank_size=0,
         encoder_weights=None,
         **kwargs,
@@ -95,8 +106,10 @@ class QDNet(keras.Model):
         # === Layers ===
         policy = self.dtype_policy
         self.encoder = Encoder(encoder_weights, dtype=policy, name="encoder")
+        self.picture_statistics = NaturalStatistics(dtype="float32", name="natural_statistics")
+        self.novelty = Novelty(dtype="float32", name="novelty")
         self.posterior = GaussianPosterior(
-            latent_dim, posterior_units, dtype="float32", name="posterior"
+            latent_dim, posterior_units, statistics_dropout, dtype="float32", name="posterior"
         )
         self.scorer = Scorer(scorer_units, dropout, dtype="float32", name="scorer")
         head_options = {"depth": grid_depth} if head == "grid" else {}
@@ -117,6 +130,8 @@ class QDNet(keras.Model):
         self.head = head
         self.latent_dim = latent_dim
         self.z_stages = tuple(z_stages)
+        self.natural_statistics = natural_statistics
+        self.statistics_dropout = statistics_dropout
         self.posterior_units = posterior_units
         self.scorer_units = tuple(scorer_units)
         self.dropout = dropout
@@ -131,21 +146,31 @@ class QDNet(keras.Model):
         self.cycle_start = cycle_start
         self.mos_mean = mos_mean
         self.mos_std = mos_std
+        self.residual_std = residual_std
         self.bank_size = bank_size
 
     def build(self, image_shape=None):
         contents, loc, _ = self.encode(ops.zeros((1, 64, 64, 3)))
         self.scorer(loc)
         self.decoder(contents, loc)
+        self.novelty(self.picture_statistics(ops.zeros((1, 64, 64, 3))))
         self.built = True
 
     # === Forward ===
 
     def encode(self, image, training=False):
         """E: picture → `(contents, loc, scale)`, the content n and the posterior p(z|x)."""
-        contents, statistics = self.encoder(image, training=training)
-        loc, scale = self.posterior([statistics[i] for i in self.z_stages], training=training)
+        contents, statistics = self.split(image, training=training)
+        loc, scale = self.posterior(statistics, training=training)
         return contents, loc, scale
+
+    def split(self, image, training=False):
+        """Picture → contents n of all stages, and the statistics that the posterior sees."""
+        contents, statistics = self.encoder(image, training=training)
+        chosen = [statistics[i] for i in self.z_stages]
+        if self.natural_statistics:
+            chosen.append(self.picture_statistics(image))
+        return contents, chosen
 
     def decode(self, contents, z, pixels=None):
         """G(n, z): picture `(batch_size, height, width, 3)`, float32, not clipped."""
@@ -166,7 +191,7 @@ class QDNet(keras.Model):
         return self.mos_mean + self.mos_std * self.scorer(z)
 
     def score_posterior(self, loc, scale):
-        """Score at the posterior mean and its standard deviation under the posterior.
+        """Score at the posterior mean and its standard deviation, see `score_std`.
 
         One fixed block of antithetic noise serves every picture, so that a score depends neither
         on the batch it came in nor on the calls before it.
@@ -174,13 +199,15 @@ class QDNet(keras.Model):
         half = np.random.default_rng(0).standard_normal((16, 1, self.latent_dim))
         noise = ops.array(np.concatenate([half, -half]), "float32")
         samples = ops.reshape(loc + scale * noise, (-1, self.latent_dim))
-        spread = ops.std(ops.reshape(self.score_latent(samples), (noise.shape[0], -1)), axis=0)
-        return ops.clip(self.score_latent(loc), 0.0, 100.0), spread
+        spread = ops.var(ops.reshape(self.score_latent(samples), (noise.shape[0], -1)), axis=0)
+        score = ops.clip(self.score_latent(loc), 0.0, 100.0)
+        return score, ops.sqrt(spread + self.residual_std**2)
 
     def call(self, image, training=False):
         _, loc, scale = self.encode(image, training=training)
-        score, spread = self.score_posterior(loc, scale)
-        return {"score": score, "score_std": spread}
+        score, score_std = self.score_posterior(loc, scale)
+        novelty = self.novelty(self.picture_statistics(image))
+        return {"score": score, "score_std": score_std, "novelty": novelty}
 
     # === Training ===
 
@@ -188,9 +215,14 @@ class QDNet(keras.Model):
         """The terms of eq. (4), averaged over the batch; either picture of a pair is x once."""
         image = ops.concatenate([batch["image"], batch["pair"]], axis=0)
         mos = ops.concatenate([batch["mos"], batch["pair_mos"]], axis=0)
-        contents, loc, scale = self.encode(image, training=training)
-        z = self._sample(loc, scale) if training else loc
-        score = self.scorer(z, training=training)
+        contents, statistics = self.split(image, training=training)
+        loc, scale = self.posterior(statistics, training=training)
+        z = scored_z = loc
+        if training:
+            z = scored_z = self._sample(loc, scale)
+            if self.statistics_dropout:
+                scored_z = self._sample(*self.posterior(statistics, training=True, dropped=True))
+        score = self.scorer(scored_z, training=training)
         swapped_z = _swap_halves(z)
         pixels = self._loss_pixels(image, training)
         target = take_pixels(image, pixels)
@@ -204,9 +236,12 @@ class QDNet(keras.Model):
             "swap": losses.reconstruction(_swap_halves(target), swapped),
         }
         terms = {name: ops.mean(values) for name, values in terms.items()}
-        terms["cycle"] = (
-            self._cycle_term(image, contents, z, self._mix_with_neighbours(z)) if training else 0.0
-        )
+        terms["cycle"] = 0.0
+        if training and self.cycle:  # of the first pictures: another pass of the encoder is dear
+            first = slice(ops.shape(image)[0] // 2)
+            new_z = self._mix_with_neighbours(z)[first]
+            firsts = [content[first] for content in contents]
+            terms["cycle"] = self._cycle_term(image[first], firsts, z[first], new_z)
         return terms
 
     def total_loss(self, terms, step):
@@ -257,13 +292,10 @@ class QDNet(keras.Model):
         return z + epsilon * (ops.roll(z, 1, axis=0) - z)
 
     def _cycle_term(self, image, contents, z, new_z):
-        """Latent cycle of the re-rendered picture whose gradient reaches the decoder alone.
-
+        """Latent cycle of the re-rendered picture, whose gradient reaches the decoder alone.
         The gradient with respect to the re-rendered picture is computed first; multiplying the
         picture by it gives a surrogate with the same gradient in the decoder's weights.
         """
-        if not self.cycle:
-            return 0.0
         z, new_z = ops.stop_gradient(z), ops.stop_gradient(new_z)
         contents = [ops.stop_gradient(content) for content in contents]
 
@@ -314,6 +346,8 @@ class QDNet(keras.Model):
             "head": self.head,
             "latent_dim": self.latent_dim,
             "z_stages": list(self.z_stages),
+            "natural_statistics": self.natural_statistics,
+            "statistics_dropout": self.statistics_dropout,
             "posterior_units": self.posterior_units,
             "scorer_units": list(self.scorer_units),
             "dropout": self.dropout,
@@ -328,6 +362,7 @@ class QDNet(keras.Model):
             "cycle_start": self.cycle_start,
             "mos_mean": self.mos_mean,
             "mos_std": self.mos_std,
+            "residual_std": self.residual_std,
             "bank_size": self.bank_size,
         }
 

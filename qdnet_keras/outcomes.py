@@ -4,13 +4,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Z_90 = 1.645  # standard deviations of a Gaussian within which 90 % lie
+
 
 @dataclass(frozen=True)
 class Score:
-    """Opinion score of a picture, MOS units 0..100, and its spread under the posterior."""
+    """Opinion score of a picture.
+
+    Attributes:
+        score: MOS units 0..100, higher is better.
+        score_std: Its standard deviation, MOS units: the posterior's spread, and how far labels of
+            validation pictures lay from their scores.
+        novelty: How unlike the training pictures it is; above 1 it is no photograph of the kind
+            that the network knows, and its score means little.
+    """
 
     score: float
     score_std: float
+    novelty: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where nine labels in ten are expected, MOS units."""
+        half = Z_90 * self.score_std
+        return max(self.score - half, 0.0), min(self.score + half, 100.0)
+
+    @property
+    def familiar(self) -> bool:
+        return self.novelty <= 1.0
 
 
 @dataclass(frozen=True)

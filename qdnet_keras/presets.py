@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 CARD = "CARD.md"
+PARTS = ("encoder", "posterior", "scorer", "decoder")
 DEFAULT_PRESET = "open-tm"
 
 
@@ -99,6 +100,39 @@ def set_weights(model: "QDNet", stored: dict[str, np.ndarray], source: Path) -> 
                 f"the network wants {tuple(weight.shape)}."
             )
         weight.assign(stored[name].astype("float32"))
+
+
+def start_from(model: "QDNet", preset: str | Path) -> list[str]:
+    """Copies from a preset the parts whose weights have the same shapes in `model`.
+
+    Parts are the encoder, the posterior, the scorer and the decoder. Scores keep the preset's scale
+    with its scorer.
+
+    Returns:
+        Names of the parts copied.
+
+    Raises:
+        PresetError: If no part fits, or the preset cannot be read.
+    """
+    path = preset_folder(preset) / WEIGHTS
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise PresetError(f"{path} cannot be read ({error}); restore the preset.") from error
+    taken = []
+    for part in PARTS:
+        own = {weight.path for weight in getattr(model, part).weights}
+        weights = {n: w for n, w in named_weights(model).items() if w.path in own}
+        if all(n in stored and stored[n].shape == tuple(w.shape) for n, w in weights.items()):
+            for name, weight in weights.items():
+                weight.assign(stored[name].astype("float32"))
+            taken.append(part)
+    if not taken:
+        raise PresetError(f"Nothing of {path.parent} fits this network; choose another train.init.")
+    if "scorer" in taken:
+        start = read_preset_config(preset)["model"]
+        model.mos_mean, model.mos_std = start["mos_mean"], start["mos_std"]
+    return taken
 
 
 def named_weights(model: "QDNet") -> dict[str, Any]:

@@ -22,9 +22,8 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
         pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded.
         long_side: The score is computed on a copy of at most this long side.
     """
-    loc, scale = _encoder(model)(working_copy(pixels, long_side)[None])
-    score, spread = model.score_posterior(loc, scale)
-    return Score(float(score[0]), float(spread[0]))
+    outputs = _scorer(model)(working_copy(pixels, long_side)[None])
+    return Score(*(float(outputs[name][0]) for name in ("score", "score_std", "novelty")))
 
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
@@ -38,8 +37,17 @@ def posterior_means(
     model: QDNet, files: Iterable[Path], long_side: int = WORKING_SIDE
 ) -> np.ndarray:
     """Means of p(z|x) of pictures, float32 `[count, latent_dim]`."""
+    return posteriors(model, files, long_side)[0]
+
+
+def posteriors(
+    model: QDNet, files: Iterable[Path], long_side: int = WORKING_SIDE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of p(z|x) of pictures, float32 `[count, latent_dim]` each."""
     encode = _encoder(model)
-    return np.concatenate([encode(batch)[0] for batch in same_size_batches(files, long_side)])
+    batches = [encode(batch) for batch in same_size_batches(files, long_side)]
+    loc, scale = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return loc, scale
 
 
 def same_size_batches(files: Iterable[Path], long_side: int = WORKING_SIDE) -> Iterator[np.ndarray]:
@@ -55,8 +63,18 @@ def same_size_batches(files: Iterable[Path], long_side: int = WORKING_SIDE) -> I
         yield np.stack(pending)
 
 
+def _scorer(model: QDNet) -> Callable:
+    """Pictures → what the network says of them, as one graph for all sizes, once a model."""
+    if not hasattr(model, "_score_graph"):
+        model._score_graph = tf.function(
+            lambda image: model(image),
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
+        )
+    return model._score_graph
+
+
 def _encoder(model: QDNet) -> Callable:
-    """Picture → `(loc, scale)` as one graph for all sizes, traced once a model."""
+    """Pictures → `(loc, scale)`, likewise."""
     if not hasattr(model, "_encode_graph"):
         model._encode_graph = tf.function(
             lambda image: model.encode(image)[1:],

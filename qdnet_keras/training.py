@@ -32,11 +32,14 @@ from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
 from qdnet_keras.metrics import plcc, rmse, srocc
 from qdnet_keras.model import QDNet
-from qdnet_keras.scoring import same_size_batches, score_files
+from qdnet_keras.outcomes import Z_90
+from qdnet_keras.presets import start_from
+from qdnet_keras.scoring import posteriors, same_size_batches, score_files
 
 LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scipy", "pillow")
 STATISTICS_PICTURES = 96
 CALIBRATION_PICTURES = 50
+COVERAGE = 0.9
 
 
 def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = False) -> QDNet:
@@ -106,7 +109,8 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         ],
     )
     model.fill_bank(use_averaged_weights(model, training, len(training)))
-    calibrate(model, score_files(model, validation), validation.mos)
+    loc, scale = posteriors(model, [rendering.file for rendering in validation.renderings])
+    calibrate(model, loc, scale, validation.mos)
     model.save_to_preset(run / "preset")
     return model
 
@@ -125,22 +129,22 @@ def _fix_order_of_operations() -> None:
 
 def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDNet:
     """A compiled network, its optimiser built, as `config` and the training MOS ask for."""
-    total = steps_per_epoch * config.train.epochs
+    updates = steps_per_epoch * config.train.epochs // config.optimizer.accumulate
     loss = config.loss.model_dump(exclude={"kl_warmup", "cycle_start"})
-    loss["kl_warmup"] = round(config.loss.kl_warmup * total)
-    loss["cycle_start"] = round(config.loss.cycle_start * total)
+    loss["kl_warmup"] = round(config.loss.kl_warmup * updates)
+    loss["cycle_start"] = round(config.loss.cycle_start * updates)
+    model = QDNet(
+        **config.model.model_dump(),
+        **loss,
+        mos_mean=float(training.mos.mean()),
+        mos_std=float(max(training.mos.std(), 1.0)),
+        bank_size=min(len(training), 2048),
+        dtype=config.train.precision,
+    )
+    model.build()
     if config.train.init:
-        model = QDNet.from_preset(config.train.init, dtype=config.train.precision, **loss)
-    else:
-        model = QDNet(
-            **config.model.model_dump(),
-            **loss,
-            mos_mean=float(training.mos.mean()),
-            mos_std=float(max(training.mos.std(), 1.0)),
-            bank_size=min(len(training), 2048),
-            dtype=config.train.precision,
-        )
-        model.build()
+        taken = start_from(model, config.train.init)
+        print(f"Started from {config.train.init}: {', '.join(taken)}.")
     model.encoder.freeze(config.train.freeze)
     model.compile(optimizer=build_optimizer(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
@@ -173,6 +177,7 @@ def build_optimizer(config: Config, steps_per_epoch: int) -> keras.optimizers.Op
     return kind(
         rate,
         global_clipnorm=options.clip_norm,
+        gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,
         use_ema=options.weight_average is not None,
         ema_momentum=options.weight_average or 0.99,
     )
@@ -235,7 +240,8 @@ class EpochRecord(keras.callbacks.Callback):
 def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.ndarray:
     """Gives the network the optimiser's averaged weights, if any, and fitting statistics.
 
-    The posterior's standardisation is measured on `count` whole pictures spread over `training`.
+    The posterior's standardisation, and what is common among pictures, are measured on `count`
+    whole pictures spread over `training`.
 
     Returns:
         Posterior means of these pictures, float32 `[count, latent_dim]`.
@@ -244,26 +250,42 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
         model.optimizer.finalize_variable_values(model.trainable_variables)
     spread = np.linspace(0, len(training) - 1, count).round().astype(int)
     files = [training.renderings[i].file for i in spread]
-    batches = [model.encoder(batch)[1] for batch in same_size_batches(files)]
-    statistics = [ops.concatenate([batch[i] for batch in batches]) for i in model.z_stages]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+    def measure(image):
+        return [*model.split(image)[1], model.picture_statistics(image)]
+
+    batches = [measure(batch) for batch in same_size_batches(files)]
+    *statistics, natural = (ops.concatenate(stage) for stage in zip(*batches, strict=True))
     model.posterior.adapt(statistics)
+    model.novelty.adapt(natural)
     return np.asarray(model.posterior(statistics)[0])
 
 
-def calibrate(model: QDNet, predicted: np.ndarray, mos: np.ndarray) -> None:
-    """Gives scores the scale and offset that fit validation pictures best, by least squares.
+def calibrate(model: QDNet, loc: np.ndarray, scale: np.ndarray, mos: np.ndarray) -> None:
+    """Fits the scale and offset of the scores, and the width of their intervals, to pictures.
 
-    Scores learnt under dropout and posterior noise are drawn towards the mean. Nothing is changed
-    where there are fewer than `CALIBRATION_PICTURES`, or scores that do not rise with the MOS.
+    Scores learnt under dropout and posterior noise are drawn towards the mean: the line is that of
+    least squares. The spread is that of split conformal prediction: nine labels in ten lie within
+    `Score.interval`. Nothing is changed where there are fewer than `CALIBRATION_PICTURES`, or
+    scores that do not rise with the MOS.
 
     Args:
-        predicted, mos: MOS units, `[count]`; `predicted` as the model scores now.
+        loc, scale: Posteriors of validation pictures, `[count, latent_dim]`.
+        mos: Their labels, MOS units, `[count]`.
     """
-    if len(mos) < CALIBRATION_PICTURES or not plcc(predicted, mos) > 0:
+    predicted = np.asarray(model.score_latent(loc))
+    count = len(mos)
+    if count < CALIBRATION_PICTURES or not plcc(predicted, mos) > 0:
         return
-    scale, offset = np.polyfit(predicted, mos, 1)
-    model.mos_mean = float(scale * model.mos_mean + offset)
-    model.mos_std = float(scale * model.mos_std)
+    slope, offset = np.polyfit(predicted, mos, 1)
+    model.mos_mean = float(slope * model.mos_mean + offset)
+    model.mos_std = float(slope * model.mos_std)
+    model.residual_std = 0.0
+    score, spread = (np.asarray(values) for values in model.score_posterior(loc, scale))
+    missing = np.sort(np.square((score - mos) / Z_90) - np.square(spread))
+    rank = min(math.ceil(COVERAGE * (count + 1)), count)
+    model.residual_std = float(np.sqrt(max(missing[rank - 1], 0.0)))
 
 
 def _prepare_run(run: Path, config: Config, resume: bool) -> None:

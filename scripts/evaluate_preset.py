@@ -24,9 +24,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 def score_figures(model: "QDNet", manifest: "Manifest", long_side: int) -> dict[str, float]:
     """Agreement of scores with the manifest's MOS."""
     from qdnet_keras.metrics import krocc, plcc, rmse, srocc, within_group_srocc
-    from qdnet_keras.scoring import score_files
+    from qdnet_keras.outcomes import Z_90
+    from qdnet_keras.scoring import posteriors
 
-    predicted, mos = score_files(model, manifest, long_side), manifest.mos
+    mos = manifest.mos
+    files = [rendering.file for rendering in manifest.renderings]
+    scores = model.score_posterior(*posteriors(model, files, long_side))
+    predicted, score_std = (np.asarray(values) for values in scores)
     scenes = [rendering.scene for rendering in manifest.renderings]
     return {
         "srocc": srocc(predicted, mos),
@@ -34,6 +38,7 @@ def score_figures(model: "QDNet", manifest: "Manifest", long_side: int) -> dict[
         "krocc": krocc(predicted, mos),
         "rmse": rmse(predicted, mos),
         "within-scene srocc": within_group_srocc(predicted, mos, scenes),
+        "labels in the 90 % interval": float(np.mean(np.abs(predicted - mos) <= Z_90 * score_std)),
     }
 
 

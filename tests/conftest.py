@@ -1,8 +1,9 @@
-"""A tiny network saved as a preset, and small photographs on disk, for all tests."""
+"""A tiny network saved as a preset, small photographs on disk, a fake server, for all tests."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +66,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "qdnet"
     export(QDNet.from_preset("open-tm"), out, long_side=EXPORTED_SIDE)
     return out
+
+
+@pytest.fixture
+def serving() -> Iterator[Any]:
+    """A `FakeServing` for one test."""
+    from fake_serving import FakeServing
+
+    server = FakeServing()
+    yield server
+    server.stop()

@@ -19,6 +19,7 @@ from qdnet_keras.baselines import (
 from qdnet_keras.baselines.base import support_vectors
 from qdnet_keras.baselines.features import FeatureStore
 from qdnet_keras.errors import PresetError
+from qdnet_keras.layers import NaturalStatistics
 from qdnet_keras.metrics import srocc
 
 PUBLISHED = {
@@ -275,6 +276,16 @@ def test_he2018_statistics_are_those_of_the_encoder(tiny_preset, photo):
         np.testing.assert_allclose(part[2 * (256 + 1024) :], last, rtol=1e-3, atol=4e-3)
     assert "not ImageNet" in method.note
     assert method.cache_name.startswith("he2018-")
+
+
+def test_natural_statistics_learn_and_are_those_of_the_network(graded):
+    files, mos = graded
+    method = make_method("natural-statistics", Options(), FeatureStore(), None)
+    predicted = method.fit(files[:30], mos[:30]).predict(files[30:])
+    assert srocc(predicted, mos[30:]) > 0.5
+    pixels = picture()
+    expected = NaturalStatistics()((pixels / 255).astype("float32")[None])[0]
+    np.testing.assert_allclose(method.describe(pixels), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_he2018_learns(tiny_preset, graded):

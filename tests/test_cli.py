@@ -132,7 +132,7 @@ def test_score_goes_on_past_a_bad_file(tiny_preset, photo, tmp_path):
     assert bad.keys() == {"file", "error"}
     assert bad["file"] == str(tmp_path / "in/a.png")
     assert [first["file"], second["file"]] == [str(good), str(other)]
-    assert first.keys() == second.keys() == {"file", "score", "score_std"}
+    assert first.keys() == second.keys() == {"file", "score", "score_std", "interval", "novelty"}
 
 
 def test_score_prints_a_table_for_people(tiny_preset, photo, tmp_path):
@@ -141,11 +141,11 @@ def test_score_prints_a_table_for_people(tiny_preset, photo, tmp_path):
     assert result.exit_code == 1
     header, row = result.stdout.splitlines()
     assert header.split()[:2] == ["file", "score"]
-    name, score, spread = row.split()
+    name, score, low, _, high = row.split()
     expected = qdnet_keras.score(path, qdnet_keras.load(str(tiny_preset)))
     assert name == str(path)
     assert float(score) == pytest.approx(expected.score, abs=0.051)
-    assert float(spread) == pytest.approx(expected.score_std, abs=0.051)
+    assert (float(low), float(high)) == pytest.approx(expected.interval, abs=0.51)
     assert "does not exist" in error_line(result)
 
 

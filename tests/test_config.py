@@ -40,6 +40,7 @@ def test_paper_is_the_recipe_of_the_paper():
     assert config.model.dropout == 0.5
     assert config.model.encoder_weights == "imagenet"
     assert (config.model.head, config.model.z_stages) == ("rgb", (5,))
+    assert not config.model.natural_statistics
 
 
 def test_left_out_keys_keep_their_defaults(tmp_path):
@@ -158,7 +159,7 @@ def test_files_of_another_form(tmp_path, text):
 
 def test_files_that_cannot_be_read(tmp_path):
     text = message(tmp_path / "absent.yaml")
-    assert "cannot be read" in text and "open-tm, paper, tiny" in text
+    assert "cannot be read" in text and "open-tm, paper, refine, tiny" in text
     assert "cannot be read" in message(tmp_path)
 
 

@@ -12,6 +12,7 @@ from qdnet_keras.enhancement import (
     close_loop,
     enhance_pixels,
     render_pixels,
+    render_tile,
     search_epsilon,
 )
 from qdnet_keras.images import to_float
@@ -19,18 +20,21 @@ from qdnet_keras.scoring import score_pixels
 
 
 @pytest.fixture(scope="module")
-def model(tiny_preset) -> QDNet:
-    """The tiny network with a scorer that rises along the first latent dimension."""
+def model(tiny_preset, picture) -> QDNet:
+    """The tiny network, used to pictures like this one, with a rising scorer: it gets about 50."""
     model = QDNet.from_preset(tiny_preset)
     random = np.random.default_rng(1)
     for layer in model.scorer.hidden:
         layer.kernel.assign(np.abs(random.normal(0.3, 0.1, layer.kernel.shape)))
         layer.bias.assign(np.full(layer.bias.shape, 0.5))
     model.scorer.output_layer.kernel.assign(np.full((8, 1), 0.3))
-    _, loc, _ = model.encode(tf.fill([1, 64, 64, 3], 0.5))
-    model.scorer.output_layer.bias.assign(-model.scorer(loc))  # about 50 in MOS units
+    contrasts = np.linspace(0.6, 1.1, 6)[:, None, None, None]
+    alike = (0.5 + contrasts * (to_float(picture) - 0.5)).clip(0, 1).astype("float32")
+    model.posterior.adapt(model.split(alike)[1])
+    _, loc, _ = model.encode(to_float(picture)[None])
+    model.scorer.output_layer.bias.assign(-model.scorer(loc))
     kernel = model.decoder.transforms.kernel
-    kernel.assign(random.normal(0.0, 0.01, kernel.shape))
+    kernel.assign(random.normal(0.0, 0.03, kernel.shape))
     return model
 
 
@@ -95,7 +99,12 @@ def test_closed_loop_meets_targets_between_the_ends(curve):
 
 @pytest.mark.parametrize(
     ("end", "target", "epsilon", "score"),
-    [(20.0, 70.0, 0.0, 50.0), (60.0, 90.0, 1.0, 60.0), (52.0, 40.0, 0.0, 50.0)],
+    [
+        (20.0, 70.0, 0.0, 50.0),
+        (60.0, 90.0, 1.0, 60.0),
+        (52.0, 40.0, 0.0, 50.0),
+        (50.05, 90.0, 0.0, 50.0),
+    ],
 )
 def test_closed_loop_takes_the_nearer_end_when_the_target_is_out_of_reach(
     end, target, epsilon, score
@@ -174,6 +183,18 @@ def test_rendering_does_not_depend_on_the_bands(model, change, picture, monkeypa
     assert np.abs(whole.astype(int) - picture).mean() > 2.0
     monkeypatch.setattr(module, "BAND_PIXELS", 130 * 7)
     assert np.abs(whole.astype(int) - render_pixels(model, change, picture)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "tile", [(0, 0, 90, 130), (13, 0, 20, 130), (31, 57, 40, 73), (89, 129, 1, 1)]
+)
+def test_a_tile_is_rendered_as_in_the_whole_picture(model, change, picture, tile):
+    top, left, rows, columns = tile
+    box = (slice(top, top + rows), slice(left, left + columns))
+    alone = render_tile(model, change, picture[box], (top, left), picture.shape[:2])
+    whole = render_pixels(model, change, picture)[box]
+    assert alone.shape == whole.shape == (rows, columns, 3)
+    assert np.abs(alone.astype(int) - whole).max() <= 1
 
 
 def test_rendering_equals_the_difference_of_two_decodings(model, change, picture):

@@ -204,6 +204,27 @@ def test_posterior_standardises_each_stage_in_training(rng):
     np.testing.assert_allclose(scale, scale_changed, atol=5e-3)
 
 
+def test_posterior_of_rare_statistics_stays_within_what_it_knows(rng):
+    """Beyond several standard deviations, how far a statistic lies makes no difference."""
+    layer = GaussianPosterior(latent_dim=3, units=4)
+    direction = np.sign(normal(rng, 2, 6))
+    far, farther = layer([direction * 50]), layer([direction * 5000])
+    for one, other in zip(far, farther, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    near, nearer = layer([direction * 1e-3])[0], layer([direction * 0])[0]
+    slope = (np.asarray(near) - nearer) / 1e-3
+    np.testing.assert_allclose(layer([direction * 2e-3])[0], nearer + 2e-3 * slope, atol=1e-5)
+
+
+def test_posterior_leaves_statistics_out_when_asked(rng):
+    layer = GaussianPosterior(latent_dim=3, units=4, dropout=0.5)
+    statistics = [normal(rng, 2, 6)]
+    whole = np.asarray(layer(statistics)[0])
+    np.testing.assert_array_equal(layer(statistics)[0], whole)
+    draws = np.array([layer(statistics, dropped=True)[0] for _ in range(8)])
+    assert (draws.std(axis=0) > 0).all()
+
+
 # === AdaIN ===
 
 

@@ -90,7 +90,7 @@ def test_score_is_that_of_the_posterior_mean_in_mos_units(model):
     output = model(image)
     _, loc, scale = model.encode(image)
     assert loc.shape == scale.shape == (3, 4)
-    assert output.keys() == {"score", "score_std"}
+    assert output.keys() == {"score", "score_std", "novelty"}
     assert output["score"].shape == output["score_std"].shape == (3,)
     assert output["score"].dtype == output["score_std"].dtype == tf.float32
     np.testing.assert_allclose(output["score"], 45 + 11 * model.scorer(loc), atol=1e-4)
@@ -119,7 +119,7 @@ def test_score_does_not_depend_on_the_batch(model):
     together = model(image)
     for index in range(4):
         alone = model(image[index : index + 1])
-        for name in ("score", "score_std"):
+        for name in ("score", "score_std", "novelty"):
             np.testing.assert_allclose(alone[name][0], together[name][index], atol=1e-4)
 
 

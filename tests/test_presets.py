@@ -14,6 +14,7 @@ from qdnet_keras.presets import (
     preset_folder,
     preset_names,
     read_preset_config,
+    start_from,
 )
 
 
@@ -95,6 +96,30 @@ def test_values_beyond_half_precision_are_stored(model, tmp_path):
     np.testing.assert_allclose(
         load_file(tmp_path / WEIGHTS)[name].astype("float32"), 1e5, rtol=1e-3
     )
+
+
+# === The start of a training ===
+
+
+def test_parts_that_fit_are_taken_and_the_others_start_anew(tiny_preset):
+    arguments = read_preset_config(tiny_preset)["model"]
+    other = QDNet(**{**arguments, "natural_statistics": False, "mos_mean": 40.0})
+    other.build()
+    before = {name: np.asarray(weight) for name, weight in named_weights(other).items()}
+    assert start_from(other, tiny_preset) == ["encoder", "scorer", "decoder"]
+
+    stored = load_file(tiny_preset / WEIGHTS)
+    for name, weight in named_weights(other).items():
+        anew = name.split("/")[0] in ("posterior", "novelty", "bank")
+        expected = before[name] if anew else stored[name]
+        np.testing.assert_array_equal(weight, expected.astype("float32"), err_msg=name)
+    assert (other.mos_mean, other.mos_std) == (arguments["mos_mean"], arguments["mos_std"])
+
+
+def test_a_start_that_fits_nowhere(model, preset):
+    stored = {name: array[..., None] for name, array in load_file(preset / WEIGHTS).items()}
+    save_file(stored, preset / WEIGHTS)
+    assert str(preset) in message(start_from, model, preset)
 
 
 # === Which preset ===

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qdnet_keras.baselines.base import Method
     from qdnet_keras.baselines.features import FeatureStore
 
-_CLASSES = {
+_TABLE = {
     "gm-log": ("gm_log", "GmLog"),
     "desique": ("desique", "Desique"),
     "brisque": ("brisque", "Brisque"),
@@ -21,20 +21,22 @@ _CLASSES = {
     "bibqa": ("bibqa", "Bibqa"),
     "he2018": ("he2018", "He2018"),
 }
-HANDCRAFTED = tuple(_CLASSES)
+_CLASSES = {**_TABLE, "natural-statistics": ("natural", "Natural")}
+HANDCRAFTED = tuple(_TABLE)
 ABLATIONS = {
     "qdnet-no-kl": ("loss.beta=0",),
     "qdnet-no-pair": ("loss.gamma=0",),
     "qdnet-score-only": ("loss.alpha=0", "loss.beta=0", "loss.gamma=0", "loss.cycle=0"),
     "qdnet-rgb": ("model.head=rgb",),
     "qdnet-grid": ("model.head=grid",),
+    "qdnet-no-natural": ("model.natural_statistics=false",),
 }
-METHODS = (*HANDCRAFTED, "qdnet", *ABLATIONS)
+METHODS = (*_CLASSES, "qdnet", *ABLATIONS)
 SETS = {
     "handcrafted": HANDCRAFTED,
     "higrade": ("higrade-1", "higrade-2"),
     "table": (*HANDCRAFTED, "qdnet"),
-    "ablations": tuple(ABLATIONS),
+    "ablations": (*ABLATIONS, "natural-statistics"),
 }
 
 

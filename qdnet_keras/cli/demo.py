@@ -29,7 +29,7 @@ def run(
 
     One of the poor ones is rendered at ascending targets.
 
-    With --json: {"file", "score", "score_std"} for each photograph, then {"ladder", "enhanced"}.
+    With --json: what `score --json` tells of each photograph, then {"ladder", "enhanced"}.
     """
     from qdnet_keras.images import read_photo
     from qdnet_keras.presets import preset_folder

@@ -31,8 +31,9 @@ def run(
         typer.Option(
             metavar="NAME,NAME,...",
             help="gm-log, desique, brisque, higrade-1, higrade-2, bibqa, he2018, qdnet, "
-            "qdnet-no-kl, qdnet-no-pair, qdnet-score-only, qdnet-rgb, qdnet-grid, or the sets "
-            "handcrafted (the first seven), higrade, table (handcrafted and qdnet), ablations.",
+            "qdnet-no-kl, qdnet-no-pair, qdnet-score-only, qdnet-rgb, qdnet-grid, "
+            "qdnet-no-natural, natural-statistics, or the sets handcrafted (the first seven), "
+            "higrade, table (handcrafted and qdnet), ablations.",
         ),
     ] = "table",
     splits: Annotated[
@@ -46,7 +47,8 @@ def run(
         ),
     ] = False,
     config: Annotated[
-        str, typer.Option(metavar="paper|open-tm|tiny|FILE.yaml", help="For training QD-net.")
+        str,
+        typer.Option(metavar="open-tm|refine|paper|tiny|FILE.yaml", help="For training QD-net."),
     ] = "open-tm",
     overrides: Annotated[
         list[str] | None,

@@ -34,7 +34,8 @@ class Report:
 
     def __init__(self, columns: Sequence[str], files: Sequence[str], as_json: bool):
         self.columns = columns
-        self.width = max(map(len, (columns[0], *files)))
+        self.widths = [max(len(column), 6) for column in columns]
+        self.widths[:1] = [max(map(len, (*columns[:1], *files)))]
         self.count = len(files)
         self.as_json = as_json
         self.started = 0
@@ -75,8 +76,10 @@ class Report:
             raise typer.Exit(self.errors[0].exit_code if self.count == 1 else 1)
 
     def _print_row(self, cells: Sequence[str]) -> None:
-        first, *others = cells
-        typer.echo("  ".join([f"{first:<{self.width}}", *(f"{cell:>6}" for cell in others)]))
+        first, *others = cells  # may end with a note that has no column
+        widths = [*self.widths[1:], *[0] * len(others)]
+        aligned = [f"{cell:>{width}}" for cell, width in zip(others, widths, strict=False)]
+        typer.echo("  ".join([f"{first:<{self.widths[0]}}", *aligned]).rstrip())
 
     def _clear_progress(self) -> None:
         if self.shows_progress:

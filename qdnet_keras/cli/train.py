@@ -27,7 +27,7 @@ def run(
     config: Annotated[
         str | None,
         typer.Option(
-            metavar="paper|open-tm|tiny|FILE.yaml",
+            metavar="open-tm|refine|paper|tiny|FILE.yaml",
             help="Configuration; open-tm without it, or the run's own with --resume.",
         ),
     ] = None,

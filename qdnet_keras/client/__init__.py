@@ -113,8 +113,7 @@ class Client:
     def score_file(self, data: bytes) -> Score:
         """Scores a picture given as a PNG or JPEG file that needs no turning. Errors as `score`."""
         outputs = self.predict("score_bytes", {"image_bytes": _batch_of_one(data)})
-        score, score_std = self._scalars(outputs, ("score", "score_std"))
-        return Score(score, score_std)
+        return Score(*self._scalars(outputs, ("score", "score_std", "novelty")))
 
     def enhance_file(self, data: bytes, target: float) -> Enhanced:
         """As `enhance`, for a PNG or JPEG file that needs no turning."""

@@ -4,6 +4,8 @@ from keras import ops
 
 tfd = tfp.distributions
 
+LIMIT = 5.0  # standard deviations
+
 
 @keras.saving.register_keras_serializable("qdnet_keras")
 class GaussianPosterior(keras.layers.Layer):
@@ -11,15 +13,19 @@ class GaussianPosterior(keras.layers.Layer):
 
     The statistics of each stage are standardised and compressed on their own, so that a stage of
     2048 channels does not drown the six numbers of the picture itself, and then joined.
-    Everything is float32.
+    Standardised statistics are softly limited to ±5, so that a rare quality stays within what the
+    layers after it have learnt. Everything is float32.
 
     Args:
         latent_dim: Number of dimensions of z.
         units: Width of the per-stage compression.
+        dropout: Rate of standardised statistics left out when the call asks for it.
         min_scale: Lower bound of the posterior's standard deviation.
 
     Call arguments:
         statistics: List of tensors `(batch_size, 2 * channels_i)`, μ ⊕ σ of each stage.
+        training: Whether to standardise by the batch.
+        dropped: Whether to leave out a random share `dropout` of the statistics.
 
     Returns:
         A tuple `(loc, scale)` of tensors of shape `(batch_size, latent_dim)`. Use
@@ -27,11 +33,13 @@ class GaussianPosterior(keras.layers.Layer):
         `[latent_dim]`, batch shape `[batch_size]`. (A Keras layer cannot return one.)
     """
 
-    def __init__(self, latent_dim=16, units=64, min_scale=1e-3, **kwargs):
+    def __init__(self, latent_dim=16, units=64, dropout=0.0, min_scale=1e-3, **kwargs):
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
         self.units = units
+        self.dropout_rate = dropout
         self.min_scale = min_scale
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.loc = keras.layers.Dense(latent_dim, dtype=self.dtype_policy, name="loc")
         self.raw_scale = keras.layers.Dense(
             latent_dim, bias_initializer="zeros", dtype=self.dtype_policy, name="raw_scale"
@@ -58,10 +66,10 @@ class GaussianPosterior(keras.layers.Layer):
         self.loc.build(joined)
         self.raw_scale.build(joined)
 
-    def call(self, statistics, training=False):
+    def call(self, statistics, training=False, dropped=False):
         joined = ops.concatenate(
             [
-                compress(standardise(stage, training=training))
+                compress(self._limit(standardise(stage, training=training), dropped))
                 for standardise, compress, stage in zip(
                     self.standardise, self.compress, statistics, strict=True
                 )
@@ -69,6 +77,9 @@ class GaussianPosterior(keras.layers.Layer):
             axis=-1,
         )
         return self.loc(joined), ops.softplus(self.raw_scale(joined)) + self.min_scale
+
+    def _limit(self, standardised, dropped):
+        return self.dropout(LIMIT * ops.tanh(standardised / LIMIT), training=dropped)
 
     def adapt(self, statistics):
         """Sets the standardisation to the mean and variance of given statistics.
@@ -103,5 +114,6 @@ class GaussianPosterior(keras.layers.Layer):
             **super().get_config(),
             "latent_dim": self.latent_dim,
             "units": self.units,
+            "dropout": self.dropout_rate,
             "min_scale": self.min_scale,
         }

@@ -1,82 +1,24 @@
-"""The local server, and TF-Serving itself where it is installed, as clients see them.
-
-Most tests serve a model of a few multiplications; its signature `hold` ends when a file appears.
-"""
+"""The local server, and TF-Serving itself where it is installed, as clients see them."""
 
 import base64
-import os
-import shutil
 import signal
-import struct
-import threading
-import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 
-import grpc
 import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from conftest import EXPORTED_SIDE
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
+from served_arithmetic import X, add_version, code_of
 from serving_process import TF_SERVING, ServingProcess, wait_for
 from tensorflow.core.framework import tensor_pb2
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    predict_pb2,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 from typer.testing import CliRunner
 
 from qdnet_keras.cli import app
-
-
-class Arithmetic(tf.Module):
-    """`score`: x times a factor; `pair` also repeats bytes; `hold` waits for a file."""
-
-    def __init__(self, factor: float):
-        self.factor = tf.Variable(factor)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])
-    def score(self, x):
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(x) > 0, ["x is empty"])]):
-            return {"score": tf.reduce_sum(x, -1) * self.factor}
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.int32, "count"),
-            tf.TensorSpec([None], tf.string, "image_bytes"),
-        ]
-    )
-    def pair(self, count, image_bytes):
-        return {
-            "image_bytes": tf.strings.join([image_bytes, image_bytes]),
-            "text": tf.strings.as_string(count),
-            "half": tf.cast(count, tf.float32) / 2.0,
-        }
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "path")])
-    def hold(self, path):
-        def missing(_):
-            return tf.size(tf.io.matching_files(path)) == 0
-
-        (rounds,) = tf.while_loop(missing, lambda n: (n + 1,), (0,))
-        return {"factor": self.factor + 0.0 * tf.cast(rounds, tf.float32)}
-
-
-def add_version(folder: Path, version: int, factor: float) -> None:
-    """Writes a version as an export does: complete, then renamed."""
-    module = Arithmetic(factor)
-    signatures = {name: getattr(module, name) for name in ("score", "pair", "hold")}
-    signatures["serving_default"] = module.score
-    hidden = folder / ".exporting"
-    tf.saved_model.save(module, str(hidden), signatures)
-    hidden.rename(folder / str(version))
-
 
 OPTIONS = ["--max-megabytes", "1", "--rest-timeout", "5", "--concurrency", "2", "--queue", "1"]
 needs_tf_serving = pytest.mark.skipif(
@@ -105,34 +47,6 @@ def server(request, folder):
     server = ServingProcess(request.param, folder, *OPTIONS)
     yield server
     assert server.stop() in (0, -signal.SIGTERM)
-
-
-@pytest.fixture
-def own(tmp_path, request):
-    """Starts local servers of `own.folder`, one model of version 1, that a test may end."""
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    add_version(folder, 1, 2.0)
-    started = []
-
-    def start(*options: str, port: int = 0) -> ServingProcess:
-        started.append(ServingProcess("local", folder, *options, port=port))
-        return started[-1]
-
-    start.folder = folder
-    yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.stop(signal.SIGKILL)
-
-
-def code_of(call, *arguments, **options) -> tuple[StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(*arguments, **options)
-    return caught.value.code(), caught.value.details()
-
-
-X = np.array([[1, 2], [3, 4]], np.float32)
 
 
 # --- gRPC -----------------------------------------------------------------------------------------
@@ -344,142 +258,10 @@ def test_a_full_queue_refuses_at_once_and_the_rest_is_served(server, tmp_path):
     assert refused == [StatusCode.RESOURCE_EXHAUSTED] * 5
 
 
-# --- Life of the local server ---------------------------------------------------------------------
-
-
-def test_a_new_version_takes_over_while_the_old_one_answers(own, tmp_path):
-    server, path = own(), tmp_path / "go"
-    with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(server.predict, "hold", path=[str(path)])
-        time.sleep(1)
-        add_version(own.folder, 2, 10.0)
-        wait_for(lambda: server.predict(x=X)["score"][0] == 30)
-        assert server.states() == {1: "UNLOADING", 2: "AVAILABLE"}
-        assert code_of(server.predict, "", 1, x=X)[0] == StatusCode.NOT_FOUND
-        path.touch()
-        assert held.result()["factor"] == 2
-    wait_for(lambda: server.states() == {1: "END", 2: "AVAILABLE"})
-
-    (own.folder / "3").mkdir()
-    (own.folder / "3" / "saved_model.pb").write_bytes(b"damaged")
-    wait_for(lambda: server.states().get(3) == "END")
-    assert server.predict(x=X)["score"][0] == 30
-    (failed,) = server.rest("/versions/3", "GET")[1]["model_version_status"]
-    assert failed["status"]["error_code"] == "UNKNOWN"
-
-    shutil.rmtree(own.folder / "3")
-    shutil.rmtree(own.folder / "2")  # a roll-back
-    wait_for(lambda: server.predict(x=X)["score"][0] == 6)
-
-
-def test_killed_it_starts_again_and_told_to_stop_it_ends_its_requests(own, tmp_path):
-    server = own()
-    answers: list[float] = []
-
-    def ask_until_answered() -> None:
-        for _ in range(10):
-            end = time.monotonic() + 180
-            while time.monotonic() < end:
-                try:
-                    answers.append(server.predict(x=X, timeout=10)["score"][0])
-                    break
-                except grpc.RpcError:
-                    time.sleep(0.1)
-
-    client = threading.Thread(target=ask_until_answered)
-    server.process.kill()
-    server.process.wait()
-    client.start()
-    again = own(port=server.port)
-    client.join(timeout=240)
-    assert answers == [6] * 10
-
-    path = tmp_path / "go"
-    body = {"signature_name": "hold", "inputs": [str(path)]}
-    with ThreadPoolExecutor(2) as pool:
-        calls = [
-            pool.submit(again.predict, "hold", path=[str(path)]),
-            pool.submit(again.rest, ":predict", body=body),
-        ]
-        time.sleep(1)
-        again.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: again.rest("", "GET")[0] == 0)
-        assert code_of(again.predict, x=X, timeout=20)[0] == StatusCode.UNAVAILABLE
-        path.touch()
-        assert calls[0].result()["factor"] == 2
-        assert calls[1].result() == (200, {"outputs": 2.0})
-    assert again.process.wait(60) == 0
-
-
-def test_told_to_stop_it_goes_after_the_grace_whatever_still_computes(own, tmp_path):
-    server = own("--grace", "1")
-    with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(server.predict, "hold", path=[str(tmp_path / "never")])
-        time.sleep(1)
-        assert server.stop() == 8
-        assert call.exception().code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
-
-
-@pytest.mark.parametrize("start", ["", "damaged"])
-def test_a_folder_without_a_model_is_one_sentence(tmp_path, start):
-    if start:
-        (tmp_path / "1").mkdir()
-        (tmp_path / "1" / "saved_model.pb").write_bytes(b"damaged")
-    done = CliRunner().invoke(app, ["serve", str(tmp_path), "--port", "0"])
-    assert done.exit_code == 6
-    assert "export" in done.stderr.splitlines()[-1]
+# --- A second server ------------------------------------------------------------------------------
 
 
 def test_a_taken_port_is_one_sentence(folder, server):
     done = CliRunner().invoke(app, ["serve", str(folder), "--port", str(server.port)])
     assert done.exit_code == 8
     assert "choose another port" in done.stderr
-
-
-# --- The exported network -------------------------------------------------------------------------
-
-
-def bomb(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10**6)))
-
-
-def test_the_exported_network_stands_hostile_requests(exported):
-    from qdnet_keras import QDNet
-    from qdnet_keras.scoring import score_pixels
-
-    image = np.random.default_rng(0).integers(0, 256, (1, 65, 99, 3), np.uint8)
-    expected = score_pixels(QDNet.from_preset("open-tm"), image[0], EXPORTED_SIDE)
-    png = tf.io.encode_png(image[0]).numpy()
-    server = ServingProcess("local", exported, "--no-warm-up")
-    try:
-        for signature, inputs in [
-            ("score", {"image": image[0]}),
-            ("score", {"image": image[None]}),
-            ("score", {"image": image[:0]}),
-            ("score", {"image": np.zeros((1, 6000, 6000, 3), np.uint8)}),
-            ("score_bytes", {"image_bytes": [bomb(60_000, 60_000)]}),
-            ("score_bytes", {"image_bytes": [png[:-300]]}),
-            ("score_bytes", {"image_bytes": [os.urandom(5000)]}),
-        ]:
-            code, _ = code_of(server.predict, signature, **inputs)
-            assert code == StatusCode.INVALID_ARGUMENT
-        assert server.predict("score", image=image)["score"][0] == pytest.approx(
-            expected.score, abs=1e-4
-        )
-        body = {
-            "signature_name": "score_bytes",
-            "instances": [{"b64": base64.b64encode(png).decode()}] * 2,
-        }
-        status, answer = server.rest(":predict", body=body)
-        assert status == 200
-        for prediction in answer["predictions"]:
-            assert prediction["score"] == pytest.approx(expected.score, abs=1e-4)
-            assert prediction["score_std"] == pytest.approx(expected.score_std, abs=1e-4)
-    finally:
-        assert server.stop() == 0

@@ -1,0 +1,80 @@
+"""How far a score moves when the picture hardly does.
+
+    python scripts/check_stability.py PATH... [--preset open-tm] [--every 1] [--json]
+
+PATHs are photographs or folders. Mean and largest absolute change of the score, in MOS, when a
+picture is shifted by one pixel, stored as JPEG of quality 95, or halved.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
+
+
+def as_jpeg(pixels: np.ndarray) -> np.ndarray:
+    """Stored with quality 95 and full colour resolution, and read again."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
+    return np.asarray(Image.open(file))
+
+
+def halved(pixels: np.ndarray) -> np.ndarray:
+    """Half as wide and high, by area means."""
+    height, width, _ = pixels.shape
+    return np.asarray(
+        Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.BOX)
+    )
+
+
+# Each makes the two pictures whose scores are compared.
+CHANGES: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "shifted by 1 px": lambda pixels: (pixels[:-1, :-1], pixels[1:, 1:]),
+    "JPEG 95": lambda pixels: (pixels, as_jpeg(pixels)),
+    "halved": lambda pixels: (pixels, halved(pixels)),
+}
+
+
+def main(
+    paths: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
+    preset: Annotated[str, typer.Option(help="Name or folder of a preset.")] = "open-tm",
+    every: Annotated[int, typer.Option(help="Take every n-th photograph.")] = 1,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    from rich.progress import track
+
+    from qdnet_keras.images import find_photos, read_photo
+    from qdnet_keras.model import QDNet
+    from qdnet_keras.scoring import score_pixels
+
+    model = QDNet.from_preset(preset)
+    files = list(find_photos(paths))[::every]
+    changes: dict[str, list[float]] = {name: [] for name in CHANGES}
+    for file in track(files, "Scoring"):
+        pixels = read_photo(file).pixels
+        for name, change in CHANGES.items():
+            before, after = (score_pixels(model, picture).score for picture in change(pixels))
+            changes[name].append(abs(after - before))
+    figures = {
+        name: {"mean": float(np.mean(values)), "largest": float(np.max(values))}
+        for name, values in changes.items()
+    }
+    if json_output:
+        print(json.dumps({"pictures": len(files), "changes": figures}))
+        return
+    print(f"{len(files)} pictures, absolute change of the score in MOS")
+    for name, values in figures.items():
+        print(f"  {name:18s} mean {values['mean']:5.2f}, largest {values['largest']:5.2f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

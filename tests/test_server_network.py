@@ -1,0 +1,60 @@
+"""The local server with the exported network."""
+
+import base64
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import EXPORTED_SIDE
+from grpc import StatusCode
+from served_arithmetic import code_of
+from serving_process import ServingProcess
+
+
+def bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+
+
+def test_the_exported_network_stands_hostile_requests(exported):
+    from qdnet_keras import QDNet
+    from qdnet_keras.scoring import score_pixels
+
+    image = np.random.default_rng(0).integers(0, 256, (1, 65, 99, 3), np.uint8)
+    expected = score_pixels(QDNet.from_preset("open-tm"), image[0], EXPORTED_SIDE)
+    png = tf.io.encode_png(image[0]).numpy()
+    server = ServingProcess("local", exported, "--no-warm-up")
+    try:
+        for signature, inputs in [
+            ("score", {"image": image[0]}),
+            ("score", {"image": image[None]}),
+            ("score", {"image": image[:0]}),
+            ("score", {"image": np.zeros((1, 6000, 6000, 3), np.uint8)}),
+            ("score_bytes", {"image_bytes": [bomb(60_000, 60_000)]}),
+            ("score_bytes", {"image_bytes": [png[:-300]]}),
+            ("score_bytes", {"image_bytes": [os.urandom(5000)]}),
+        ]:
+            code, _ = code_of(server.predict, signature, **inputs)
+            assert code == StatusCode.INVALID_ARGUMENT
+        assert server.predict("score", image=image)["score"][0] == pytest.approx(
+            expected.score, abs=1e-4
+        )
+        body = {
+            "signature_name": "score_bytes",
+            "instances": [{"b64": base64.b64encode(png).decode()}] * 2,
+        }
+        status, answer = server.rest(":predict", body=body)
+        assert status == 200
+        for prediction in answer["predictions"]:
+            assert prediction["score"] == pytest.approx(expected.score, abs=1e-4)
+            assert prediction["score_std"] == pytest.approx(expected.score_std, abs=1e-4)
+    finally:
+        assert server.stop() == 0
