@@ -37,7 +37,7 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
 
     Returns:
         `Score` with `score`, MOS units 0..100, higher is better; `score_std`, its standard
-        deviation; `interval`, where nine labels in ten are expected; and `novelty`, above 1 for
+        deviation; `interval`, which held nine validation labels in ten; and `novelty`, above 1 for
         what is no photograph of the kind that the model knows.
 
     Raises:

@@ -25,7 +25,7 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where nine labels in ten are expected, MOS units."""
+        """As wide as it took to hold nine labels in ten of validation pictures, MOS units."""
         half = Z_90 * self.score_std
         return max(self.score - half, 0.0), min(self.score + half, 100.0)
 
