@@ -52,8 +52,8 @@ def run(
 ) -> None:
     """Score photographs, 0 to 100; higher is better.
 
-    Nine labels in ten of validation pictures lay in their interval. A note marks what is no photograph of
-    the kind that the network knows: there the score means little.
+    Nine labels in ten of validation pictures lay in their interval. A note marks what is no
+    photograph of the kind that the network knows: there the score means little.
 
     With --json: {"file", "score", "score_std", "interval", "novelty"} or {"file", "error"}.
     """
