@@ -84,6 +84,9 @@ class TrainSection(_Section):
     `init` is a preset or folder whose weights are the start; parts (encoder, posterior, scorer,
     decoder) that the model section makes otherwise start anew. `freeze` keeps its encoder as it is
     (`encoder`: steps are cheaper) or only its BatchNorm layers (`norm`: for small batches).
+
+    With `score_steps` the encoder is kept too; posterior and scorer learn first, in so many steps,
+    from whole pictures (see `qdnet_keras.score_training`), and the epochs teach the decoder alone.
     """
 
     epochs: Count = 50
@@ -92,6 +95,7 @@ class TrainSection(_Section):
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     init: str | None = None
     freeze: Literal["norm", "encoder"] | None = None
+    score_steps: Annotated[int, Field(ge=0)] = 0
 
 
 class Config(_Section):

@@ -12,12 +12,33 @@ from keras import ops
 from qdnet_keras.encoder import STAGE_CHANNELS
 from qdnet_keras.layers import AdaINBlock, BilateralGrid, ResizeLike
 from qdnet_keras.layers.bilateral_grid import AFFINE
+from qdnet_keras.layers.natural_statistics import LUMINANCE
+
+HALF_SATURATION = 0.06  # largest minus smallest colour, sRGB
 
 
 def take_pixels(picture, pixels):
     """The rows and columns of a `(batch_size, height, width, channels)` picture."""
     rows, columns = pixels
     return ops.take(ops.take(picture, rows, axis=1), columns, axis=2)
+
+
+def add_change(picture, change):
+    """`picture + change`, but what is grey in the picture stays grey.
+
+    Colour that a pixel does not have cannot be restored, only invented; it would tint clouds and
+    walls. The luminance of the change is applied as it is, its colour in proportion to a smooth
+    step of the pixel's own saturation, one half at `HALF_SATURATION`.
+
+    Args:
+        picture: sRGB-encoded pixels, `(batch_size, rows, columns, 3)`, values in 0..1.
+        change: Of the same shape.
+    """
+    grey = ops.sum(change * ops.array(LUMINANCE, "float32"), axis=-1, keepdims=True)
+    saturation = ops.max(picture, axis=-1, keepdims=True) - ops.min(picture, axis=-1, keepdims=True)
+    squared = ops.square(saturation)
+    coloured = squared / (squared + HALF_SATURATION**2)
+    return picture + grey + coloured * (change - grey)
 
 
 class _UNet(keras.layers.Layer):
@@ -91,7 +112,7 @@ class Decoder(keras.layers.Layer):
     def change(self, contents, z, new_z):
         """The grid, `(batch_size, cells_y, cells_x, depth * 12)`, that turns quality z to new_z.
 
-        `picture + render(change, content, ...)` is the picture re-rendered.
+        `add_change(picture, render(change, content, ...))` is the picture re-rendered.
         """
         raise NotImplementedError
 

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.stats import chi2
 
+from qdnet_keras.decoder import add_change
 from qdnet_keras.images import from_float, to_float, working_copy
 from qdnet_keras.model import QDNet
 from qdnet_keras.outcomes import Enhanced
@@ -349,7 +350,7 @@ def render(
     content = (tile - change.mean[:, None, None, :]) / change.std[:, None, None, :]
     rows, columns = tf.shape(tile)[1], tf.shape(tile)[2]
     pixels = (origin[0] + tf.range(rows), origin[1] + tf.range(columns))
-    return tile + model.decoder.render(change.grid, content, pixels, size)
+    return add_change(tile, model.decoder.render(change.grid, content, pixels, size))
 
 
 def render_pixels(model: QDNet, change: Change, pixels: np.ndarray) -> np.ndarray:

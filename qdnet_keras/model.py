@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from qdnet_keras import losses
-from qdnet_keras.decoder import HEADS, take_pixels
+from qdnet_keras.decoder import HEADS, add_change, take_pixels
 from qdnet_keras.encoder import Encoder
 from qdnet_keras.layers import GaussianPosterior, NaturalStatistics, Novelty
 from qdnet_keras.scorer import Scorer
@@ -180,11 +180,12 @@ class QDNet(keras.Model):
         """The picture with its quality changed: image + G(n, new_z) − G(n, z), not clipped.
 
         Where new_z = z this is the picture itself, and what the decoder cannot reproduce is kept.
+        Grey stays grey, see `add_change`.
         """
         size = ops.shape(image)[1:3]
         pixels = (ops.arange(size[0]), ops.arange(size[1]))
         change = self.decoder.change(contents, z, new_z)
-        return image + self.decoder.render(change, contents[0], pixels, size)
+        return add_change(image, self.decoder.render(change, contents[0], pixels, size))
 
     def score_latent(self, z):
         """Q(z) in MOS units, not clipped: `(batch_size, latent_dim)` → `(batch_size,)`."""

@@ -3,6 +3,7 @@
 RUN/config.yaml      the whole configuration
 RUN/versions.json    of Python and the libraries
 RUN/splits.csv       which file was used for what
+RUN/scores.json      what scores reach by cross-validation, with train.score_steps
 RUN/history.csv      one row an epoch
 RUN/tensorboard/     the same curves for TensorBoard
 RUN/checkpoint/      model, optimiser, random state and epoch, replaced atomically
@@ -34,12 +35,12 @@ from qdnet_keras.metrics import plcc, rmse, srocc
 from qdnet_keras.model import QDNet
 from qdnet_keras.outcomes import Z_90
 from qdnet_keras.presets import start_from
+from qdnet_keras.score_training import COVERAGE, fit_scores
 from qdnet_keras.scoring import posteriors, same_size_batches, score_files
 
 LIBRARIES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scipy", "pillow")
 STATISTICS_PICTURES = 96
 CALIBRATION_PICTURES = 50
-COVERAGE = 0.9
 
 
 def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = False) -> QDNet:
@@ -85,6 +86,12 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoint", max_to_keep=2)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        if config.train.score_steps:
+            model.residual_std = json.loads((run / "scores.json").read_text())["residual_std"]
+    elif config.train.score_steps:
+        fit = fit_scores(model, training, config.train.score_steps, config.train.seed)
+        _write_text(run / "scores.json", json.dumps(fit._asdict(), indent=2) + "\n")
+        manager.save(checkpoint_number=0)
 
     done = int(epoch)
     pairs = training_pairs(
@@ -103,14 +110,15 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         steps_per_epoch=steps,
         shuffle=False,
         callbacks=[
-            ScoreValidation(training, validation),
+            *([] if config.train.score_steps else [ScoreValidation(training, validation)]),
             keras.callbacks.TensorBoard(run / "tensorboard", profile_batch=0),
             EpochRecord(run / "history.csv", done, epoch, manager),
         ],
     )
     model.fill_bank(use_averaged_weights(model, training, len(training)))
-    loc, scale = posteriors(model, [rendering.file for rendering in validation.renderings])
-    calibrate(model, loc, scale, validation.mos)
+    if not config.train.score_steps:
+        loc, scale = posteriors(model, [rendering.file for rendering in validation.renderings])
+        calibrate(model, loc, scale, validation.mos)
     model.save_to_preset(run / "preset")
     return model
 
@@ -145,7 +153,8 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
     if config.train.init:
         taken = start_from(model, config.train.init)
         print(f"Started from {config.train.init}: {', '.join(taken)}.")
-    model.encoder.freeze(config.train.freeze)
+    model.encoder.freeze("encoder" if config.train.score_steps else config.train.freeze)
+    model.posterior.trainable = model.scorer.trainable = not config.train.score_steps
     model.compile(optimizer=build_optimizer(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -240,8 +249,8 @@ class EpochRecord(keras.callbacks.Callback):
 def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.ndarray:
     """Gives the network the optimiser's averaged weights, if any, and fitting statistics.
 
-    The posterior's standardisation, and what is common among pictures, are measured on `count`
-    whole pictures spread over `training`.
+    What is common among pictures, and the standardisation of a posterior that learns with the
+    decoder, are measured on `count` whole pictures spread over `training`.
 
     Returns:
         Posterior means of these pictures, float32 `[count, latent_dim]`.
@@ -257,7 +266,8 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
 
     batches = [measure(batch) for batch in same_size_batches(files)]
     *statistics, natural = (ops.concatenate(stage) for stage in zip(*batches, strict=True))
-    model.posterior.adapt(statistics)
+    if model.posterior.trainable:
+        model.posterior.adapt(statistics)
     model.novelty.adapt(natural)
     return np.asarray(model.posterior(statistics)[0])
 

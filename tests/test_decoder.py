@@ -5,7 +5,7 @@ import tensorflow as tf
 from layer_contract import check_layer
 from scipy import ndimage
 
-from qdnet_keras.decoder import GridDecoder, RGBDecoder, take_pixels
+from qdnet_keras.decoder import GridDecoder, RGBDecoder, add_change, take_pixels
 from qdnet_keras.encoder import STAGE_CHANNELS
 from qdnet_keras.layers import InstanceSplit
 
@@ -176,3 +176,22 @@ def test_take_pixels():
     picture = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3)
     taken = take_pixels(picture, (np.array([3, 0]), np.array([1])))
     np.testing.assert_array_equal(taken, picture[:, [3, 0]][:, :, [1]])
+
+
+def test_grey_stays_grey_whatever_the_change(rng):
+    grey = rng.random((1, 4, 5, 1)).astype("float32").repeat(3, axis=-1)
+    change = rng.normal(0, 0.3, (1, 4, 5, 3)).astype("float32")
+    changed = np.asarray(add_change(grey, change))
+    luminance = change @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(changed, grey + luminance[..., None], atol=1e-6)
+
+
+def test_colour_takes_the_change_and_luminance_always_does(rng):
+    picture = np.array([[[[0.9, 0.2, 0.1], [0.50, 0.53, 0.56]]]], "float32")
+    change = np.array([[[[0.1, -0.2, 0.2], [0.1, -0.2, 0.2]]]], "float32")
+    added = np.asarray(add_change(picture, change)) - picture
+    weights = [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(added @ weights, change @ weights, atol=1e-6)
+    np.testing.assert_allclose(added[0, 0, 0], change[0, 0, 0], atol=0.01)
+    half = (change @ weights + change[..., 0])[0, 0, 1] / 2
+    np.testing.assert_allclose(added[0, 0, 1, 0], half, atol=1e-6)

@@ -49,7 +49,11 @@ class GaussianPosterior(keras.layers.Layer):
         policy = self.dtype_policy
         self.standardise = [
             keras.layers.BatchNormalization(
-                center=False, scale=False, dtype=policy, name=f"standardise_{i}"
+                center=False,
+                scale=False,
+                synchronized=True,
+                dtype=policy,
+                name=f"standardise_{i}",
             )
             for i in range(len(statistics_shape))
         ]
