@@ -131,8 +131,8 @@ def fit_scores(model: QDNet, training: Manifest, steps: int, seed: int) -> Fit:
     model.residual_std = 0.0
     spread = np.asarray(model.score_posterior(loc, scale)[1])
     model.residual_std = math.sqrt(max(total**2 - float(np.square(spread).mean()), 0.0))
-    agreement = (metric(unseen, training.mos) for metric in (srocc, plcc, rmse))
-    return Fit(*agreement, residual_std=model.residual_std)
+    mos, residual_std = training.mos, model.residual_std
+    return Fit(srocc(unseen, mos), plcc(unseen, mos), rmse(unseen, mos), residual_std)
 
 
 def whole_picture_statistics(model: QDNet, manifest: Manifest) -> list[np.ndarray]:

@@ -81,7 +81,10 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
     model = build_model(config, training, steps)
     epoch = tf.Variable(0, dtype=tf.int64)
     checkpoint = tf.train.Checkpoint(
-        model=model, optimizer=model.optimizer, epoch=epoch, random_state=random_state(model)
+        weights=[weight.value for weight in model.weights],
+        optimizer=model.optimizer,
+        epoch=epoch,
+        random_state=random_state(model),
     )
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoint", max_to_keep=2)
     if resume and manager.latest_checkpoint:
@@ -161,7 +164,7 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
 
 
 def random_state(model: QDNet) -> list[tf.Variable]:
-    """The states of all seed generators, which `tf.train.Checkpoint` does not find by itself."""
+    """The states of all seed generators."""
     return [variable.value for variable in model.variables if "seed_generator" in variable.path]
 
 

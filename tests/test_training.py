@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
@@ -153,6 +154,33 @@ def test_bank_holds_the_training_pictures(runs):
     bank = load_file(runs / "whole" / "preset" / "weights.safetensors")["bank"]
     assert bank.shape == (8, 16)
     assert (bank.std(axis=0) > 0).all()
+
+
+def test_scores_first_then_the_decoder_alone(data, tmp_path):
+    config = load_config("tiny", ["train.score_steps=3", "train.epochs=1"])
+    model = train(read_manifest(data), config, tmp_path / "run")
+    fit = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert set(fit) == {"srocc", "plcc", "rmse", "residual_std"}
+    assert set(rows_of(tmp_path / "run")[0]) == {
+        *("epoch", "loss", "score", "kl", "reconstruction", "swap", "cycle"),
+    }
+    assert model.residual_std == fit["residual_std"] > 0
+    released = read_preset_config(tmp_path / "run" / "preset")["model"]
+    assert released["residual_std"] == fit["residual_std"]
+
+    first = tf.train.load_checkpoint(tmp_path / "run" / "checkpoint" / "ckpt-0")
+    last = tf.train.load_checkpoint(tmp_path / "run" / "checkpoint" / "ckpt-1")
+    changed = set()
+    for number, weight in enumerate(model.weights):
+        name = f"weights/{number}/.ATTRIBUTES/VARIABLE_VALUE"
+        if (first.get_tensor(name) != last.get_tensor(name)).any():
+            changed.add(weight.path.split("/")[1])
+    assert changed == {"decoder"}
+
+    again = train(read_manifest(data), config, tmp_path / "run", resume=True)
+    assert again.residual_std == fit["residual_std"]
+    for weight, before in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(weight, before, err_msg=weight.path)
 
 
 # === Stop and resume ===
