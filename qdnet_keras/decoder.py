@@ -15,6 +15,8 @@ from qdnet_keras.layers.bilateral_grid import AFFINE
 from qdnet_keras.layers.natural_statistics import LUMINANCE
 
 HALF_SATURATION = 0.06  # largest minus smallest colour, sRGB
+DARKEST, BRIGHTEST = 0.014, 0.986  # what counts as clipped lies beyond
+SMALLEST_ROOM = 1e-4
 
 
 def take_pixels(picture, pixels):
@@ -24,11 +26,15 @@ def take_pixels(picture, pixels):
 
 
 def add_change(picture, change):
-    """`picture + change`, but what is grey in the picture stays grey.
+    """`picture + change`, but grey stays grey and nothing new is burnt or black.
 
     Colour that a pixel does not have cannot be restored, only invented; it would tint clouds and
     walls. The luminance of the change is applied as it is, its colour in proportion to a smooth
     step of the pixel's own saturation, one half at `HALF_SATURATION`.
+
+    Nor can what was clipped be brought back later: a change takes at most the room that is left
+    between the pixel and `DARKEST` or `BRIGHTEST`, nearly all of it where it would go beyond, and
+    is hardly reduced where it stays well inside. A pixel beyond them already is not pushed farther.
 
     Args:
         picture: sRGB-encoded pixels, `(batch_size, rows, columns, 3)`, values in 0..1.
@@ -38,7 +44,10 @@ def add_change(picture, change):
     saturation = ops.max(picture, axis=-1, keepdims=True) - ops.min(picture, axis=-1, keepdims=True)
     squared = ops.square(saturation)
     coloured = squared / (squared + HALF_SATURATION**2)
-    return picture + grey + coloured * (change - grey)
+    change = grey + coloured * (change - grey)
+    room = ops.where(change > 0.0, BRIGHTEST - picture, picture - DARKEST)
+    room = ops.maximum(room, SMALLEST_ROOM)
+    return picture + change / (1.0 + (change / room) ** 4) ** 0.25
 
 
 class _UNet(keras.layers.Layer):

@@ -7,6 +7,7 @@ from scipy.optimize import brentq
 
 from qdnet_keras import QDNet
 from qdnet_keras import enhancement as module
+from qdnet_keras.decoder import add_change
 from qdnet_keras.enhancement import (
     choose_latent,
     close_loop,
@@ -200,8 +201,8 @@ def test_a_tile_is_rendered_as_in_the_whole_picture(model, change, picture, tile
 def test_rendering_equals_the_difference_of_two_decodings(model, change, picture):
     image = to_float(picture)[None]
     contents, z, _ = model.encode(image)
-    expected = image + model.decode(contents, z + 2.0) - model.decode(contents, z)
-    expected = np.clip(expected[0], 0.0, 1.0)
+    difference = model.decode(contents, z + 2.0) - model.decode(contents, z)
+    expected = np.clip(add_change(image, difference)[0], 0.0, 1.0)
     np.testing.assert_allclose(
         to_float(render_pixels(model, change, picture)), expected, atol=1.0 / 255.0
     )
