@@ -14,9 +14,11 @@ from qdnet_keras.layers import AdaINBlock, BilateralGrid, ResizeLike
 from qdnet_keras.layers.bilateral_grid import AFFINE
 from qdnet_keras.layers.natural_statistics import LUMINANCE
 
-HALF_SATURATION = 0.06  # largest minus smallest colour, sRGB
+HUE_ROOM = 0.2  # by what share of a pixel's chroma its new chroma may leave its hue
+MOST_SATURATION = 3.0
+HALF_CHROMA = 0.04  # where half that gain of saturation is allowed
 DARKEST, BRIGHTEST = 0.014, 0.986  # what counts as clipped lies beyond
-SMALLEST_ROOM = 1e-4
+TINY = 1e-4
 
 
 def take_pixels(picture, pixels):
@@ -26,11 +28,13 @@ def take_pixels(picture, pixels):
 
 
 def add_change(picture, change):
-    """`picture + change`, but grey stays grey and nothing new is burnt or black.
+    """`picture + change`, but hues are kept and nothing new is burnt or black.
 
     Colour that a pixel does not have cannot be restored, only invented; it would tint clouds and
-    walls. The luminance of the change is applied as it is, its colour in proportion to a smooth
-    step of the pixel's own saturation, one half at `HALF_SATURATION`.
+    walls. With chroma as the difference of a colour from its luminance, the new chroma lies within
+    `HUE_ROOM` times the old one's length of the ray from none to `MOST_SATURATION` times the old
+    one, or less than that where there is hardly any (`HALF_CHROMA`). A colour cast can be taken
+    away, grey stays grey, and blue does not turn red.
 
     Nor can what was clipped be brought back later: a change takes at most the room that is left
     between the pixel and `DARKEST` or `BRIGHTEST`, nearly all of it where it would go beyond, and
@@ -40,14 +44,33 @@ def add_change(picture, change):
         picture: sRGB-encoded pixels, `(batch_size, rows, columns, 3)`, values in 0..1.
         change: Of the same shape.
     """
-    grey = ops.sum(change * ops.array(LUMINANCE, "float32"), axis=-1, keepdims=True)
-    saturation = ops.max(picture, axis=-1, keepdims=True) - ops.min(picture, axis=-1, keepdims=True)
-    squared = ops.square(saturation)
-    coloured = squared / (squared + HALF_SATURATION**2)
-    change = grey + coloured * (change - grey)
+    chroma = picture - _luminance(picture)
+    lighter = _luminance(change)
+    squared = _dot(chroma, chroma)
+    new_chroma = chroma + change - lighter
+    saturation = 1.0 + _dot(new_chroma - chroma, chroma) / (squared + TINY)
+    most = 1.0 + (MOST_SATURATION - 1.0) * squared / (squared + HALF_CHROMA**2)
+    on_ray = ops.clip(saturation, 0.0, most) * chroma
+    off_ray = new_chroma - on_ray
+    distance = ops.sqrt(_dot(off_ray, off_ray) + TINY**2)
+    new_chroma = on_ray + off_ray * _shortened(distance, HUE_ROOM * ops.sqrt(squared + TINY**2))
+
+    change = lighter + new_chroma - chroma
     room = ops.where(change > 0.0, BRIGHTEST - picture, picture - DARKEST)
-    room = ops.maximum(room, SMALLEST_ROOM)
-    return picture + change / (1.0 + (change / room) ** 4) ** 0.25
+    return picture + change * _shortened(change, ops.maximum(room, TINY))
+
+
+def _luminance(colour):
+    return ops.sum(colour * ops.array(LUMINANCE, "float32"), axis=-1, keepdims=True)
+
+
+def _dot(one, other):
+    return ops.sum(one * other, axis=-1, keepdims=True)
+
+
+def _shortened(length, room):
+    """Factor 0..1 that makes a length less than its room; 1 where it is much less."""
+    return (1.0 + (length / room) ** 4) ** -0.25
 
 
 class _UNet(keras.layers.Layer):

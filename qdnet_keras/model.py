@@ -180,7 +180,7 @@ class QDNet(keras.Model):
         """The picture with its quality changed: image + G(n, new_z) − G(n, z), not clipped.
 
         Where new_z = z this is the picture itself, and what the decoder cannot reproduce is kept.
-        Grey stays grey, see `add_change`.
+        Hues are kept, see `add_change`.
         """
         size = ops.shape(image)[1:3]
         pixels = (ops.arange(size[0]), ops.arange(size[1]))

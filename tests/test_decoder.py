@@ -11,6 +11,7 @@ from qdnet_keras.layers import InstanceSplit
 
 HEADS = pytest.mark.parametrize("head", [GridDecoder, RGBDecoder])
 LATENT_DIM = 4
+LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 @pytest.fixture
@@ -182,21 +183,49 @@ def test_grey_stays_grey_whatever_the_change(rng):
     grey = rng.random((1, 4, 5, 1)).astype("float32").repeat(3, axis=-1)
     change = rng.normal(0, 0.3, (1, 4, 5, 3)).astype("float32")
     changed = np.asarray(add_change(grey, change))
-    np.testing.assert_allclose(changed, changed[..., :1].repeat(3, axis=-1), atol=1e-6)
-    np.testing.assert_array_equal(
-        np.sign(changed - grey)[..., 0], np.sign(change @ [0.299, 0.587, 0.114])
-    )
+    np.testing.assert_allclose(changed, changed[..., :1].repeat(3, axis=-1), atol=1e-4)
+    np.testing.assert_array_equal(np.sign(changed - grey)[..., 0], np.sign(change @ LUMINANCE))
 
 
-def test_colour_takes_the_change_and_luminance_always_does(rng):
-    picture = np.array([[[[0.8, 0.3, 0.2], [0.50, 0.53, 0.56]]]], "float32")
-    change = np.array([[[[0.03, -0.06, 0.06], [0.03, -0.06, 0.06]]]], "float32")
-    added = np.asarray(add_change(picture, change)) - picture
-    weights = [0.299, 0.587, 0.114]
-    np.testing.assert_allclose(added @ weights, change @ weights, atol=2e-4)
-    np.testing.assert_allclose(added[0, 0, 0], change[0, 0, 0], atol=1e-3)
-    half = (change @ weights + change[..., 0])[0, 0, 1] / 2
-    np.testing.assert_allclose(added[0, 0, 1, 0], half, atol=1e-4)
+def test_no_change_leaves_every_pixel_exactly(rng):
+    picture = rng.random((1, 20, 30, 3), "float32")
+    np.testing.assert_array_equal(add_change(picture, np.zeros_like(picture)), picture)
+
+
+def chroma(colours):
+    return colours - colours @ LUMINANCE[:, None]
+
+
+def test_change_along_the_hue_is_taken_as_it_is(rng):
+    picture = rng.uniform(0.35, 0.65, (1, 20, 30, 3))
+    along = rng.uniform(-0.5, 0.5, (1, 20, 30, 1)) * chroma(picture)
+    change = along + rng.uniform(-0.05, 0.05, (1, 20, 30, 1))
+    coloured = np.linalg.norm(chroma(picture), axis=-1) > 0.08
+    added = np.asarray(add_change(picture.astype("float32"), change.astype("float32")))
+    np.testing.assert_allclose(added[coloured], (picture + change)[coloured], atol=2e-3)
+
+
+def test_hue_and_luminance_whatever_the_change(rng):
+    """Grey value as asked for; chroma near the ray from none to three times what it was."""
+    picture = rng.uniform(0.35, 0.65, (1, 40, 50, 3))
+    change = rng.normal(0, 0.05, (1, 40, 50, 3))
+    added = np.asarray(add_change(picture.astype("float32"), change.astype("float32")), "float64")
+    np.testing.assert_allclose(added @ LUMINANCE, (picture + change) @ LUMINANCE, atol=5e-3)
+
+    before, after = chroma(picture), chroma(added)
+    length = np.linalg.norm(before, axis=-1)
+    direction = before / length[..., None]
+    along = np.clip((after * direction).sum(-1), 0, 3 * length)
+    off = np.linalg.norm(after - along[..., None] * direction, axis=-1)
+    assert (off <= 0.2 * length + 5e-3).all()
+    asked = np.linalg.norm(chroma(picture + change) - before, axis=-1)
+    assert (asked > 0.5 * length).mean() > 0.2, "changes large enough to be held back"
+
+
+def test_colour_cast_can_be_removed():
+    blue = np.array([[[[0.30, 0.35, 0.60], [0.10, 0.12, 0.25]]]], "float32")
+    added = np.asarray(add_change(blue, (-chroma(blue)).astype("float32")))
+    np.testing.assert_allclose(added, (blue @ LUMINANCE)[..., None].repeat(3, -1), atol=3e-3)
 
 
 def test_nothing_new_is_burnt_or_black_and_the_order_is_kept():
