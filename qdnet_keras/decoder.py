@@ -61,16 +61,17 @@ def add_change(picture, change):
 
 
 def _luminance(colour):
-    return ops.sum(colour * ops.array(LUMINANCE, "float32"), axis=-1, keepdims=True)
+    return _dot(colour, ops.array(LUMINANCE, "float32"))
 
 
 def _dot(one, other):
-    return ops.sum(one * other, axis=-1, keepdims=True)
+    """Over the last axis, of three colours; faster than a sum over it."""
+    return sum(one[..., i : i + 1] * other[..., i : i + 1] for i in range(3))
 
 
 def _shortened(length, room):
     """Factor 0..1 that makes a length less than its room; 1 where it is much less."""
-    return (1.0 + (length / room) ** 4) ** -0.25
+    return ops.rsqrt(ops.sqrt(1.0 + ops.square(ops.square(length / room))))
 
 
 class _UNet(keras.layers.Layer):

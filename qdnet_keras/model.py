@@ -205,10 +205,10 @@ class QDNet(keras.Model):
         return score, ops.sqrt(spread + self.residual_std**2)
 
     def call(self, image, training=False):
-        _, loc, scale = self.encode(image, training=training)
-        score, score_std = self.score_posterior(loc, scale)
-        novelty = self.novelty(self.picture_statistics(image))
-        return {"score": score, "score_std": score_std, "novelty": novelty}
+        _, statistics = self.split(image, training=training)
+        score, score_std = self.score_posterior(*self.posterior(statistics, training=training))
+        natural = statistics[-1] if self.natural_statistics else self.picture_statistics(image)
+        return {"score": score, "score_std": score_std, "novelty": self.novelty(natural)}
 
     # === Training ===
 

@@ -1,0 +1,236 @@
+"""Trains small networks that differ in one choice each, and prints them side by side.
+
+    python scripts/ablate.py --data DATA [--out runs/ablations] [--only baseline,z-4] [--json]
+
+DATA is a folder of `qdnet-keras data build --keep-hdr` or of its form. Every network starts from
+the encoder of a preset, kept as it is, and learns posterior, scorer and decoder anew from few
+crops: enough to tell choices apart, far from what the released training reaches. All see the same
+pairs in the same order. What is in the output folder is not made again.
+
+OUT/NAME/         the preset of each, and its figures
+OUT/enhanced.jpg  a test picture as it is and as each network renders it at the target
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from compare_enhancement import enhanced_rows, monotone_share, summary
+from evaluate_preset import picture_figures
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from qdnet_keras.config import Config
+    from qdnet_keras.data.manifest import Manifest
+    from qdnet_keras.data.pairs import ImageStore
+    from qdnet_keras.model import QDNet
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
+
+COMMON = (
+    "train.score_steps=0",
+    "train.freeze=encoder",
+    "model.dropout=0.2",
+    "model.statistics_dropout=0.5",
+    "data.crop=128",
+    "loss.kl_warmup=0.05",
+    "loss.cycle=0.5",
+    "loss.cycle_start=0.25",
+)
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "baseline": (),
+    "head-rgb": ("model.head=rgb",),
+    "z-2": ("model.latent_dim=2",),
+    "z-4": ("model.latent_dim=4",),
+    "z-64": ("model.latent_dim=64",),
+    "beta-0.001": ("loss.beta=0.001",),
+    "beta-0.1": ("loss.beta=0.1",),
+    "gamma-1": ("loss.gamma=1",),
+    "gamma-100": ("loss.gamma=100",),
+    "no-cycle": ("loss.cycle=0",),
+    "cycle-at-once": ("loss.cycle_start=0",),
+    "stage-0-alone": ("model.z_stages=[0]", "model.natural_statistics=false"),
+    "stage-5-alone": ("model.z_stages=[5]", "model.natural_statistics=false"),
+    "stages-0-to-5": ("model.natural_statistics=false",),
+}
+WORKING_SIDE = 512
+BANK_PICTURES = 256
+LOW = 45.0
+Statistics = list[np.ndarray]  # of whole pictures, `[count, channels]` a stage
+
+
+def encoder_alone(preset: str, folder: Path) -> Path:
+    """A preset folder that holds nothing but the encoder of another one."""
+    from safetensors.numpy import load_file, save_file
+
+    from qdnet_keras.presets import CONFIG, PARTS, WEIGHTS, preset_folder
+
+    source = preset_folder(preset)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = load_file(source / WEIGHTS)
+    _, *others = PARTS
+    kept = {n: w for n, w in weights.items() if n.split("/")[0] not in others}
+    save_file(kept, folder / WEIGHTS)
+    (folder / CONFIG).write_bytes((source / CONFIG).read_bytes())
+    return folder
+
+
+def seen_by(model: "QDNet", statistics: Statistics) -> Statistics:
+    """Those statistics that a network's posterior sees, of all stages and the natural ones."""
+    *stages, natural = statistics
+    return [stages[i] for i in model.z_stages] + [natural] * model.natural_statistics
+
+
+def train(
+    training: "Manifest",
+    store: "ImageStore",
+    config: "Config",
+    common: Statistics,
+    validation: tuple[Statistics, np.ndarray],
+) -> "QDNet":
+    """What `qdnet_keras.training.train` does, but with fewer pictures in bank and statistics.
+
+    Args:
+        common: Statistics of training pictures, for the bank, the posterior and the novelty.
+        validation: Statistics and MOS, for the scale of the scores.
+    """
+    import keras
+
+    from qdnet_keras.data.pairs import training_pairs
+    from qdnet_keras.training import build_model, calibrate
+
+    keras.utils.set_random_seed(config.train.seed)
+    steps = config.train.steps_per_epoch
+    assert steps
+    model = build_model(config, training, steps)
+    pairs = training_pairs(
+        training,
+        store,
+        batch_size=config.data.batch_size,
+        crop=config.data.crop,
+        scale=config.data.scale,
+        seed=config.train.seed,
+    )
+    model.fit(pairs, steps_per_epoch=steps, shuffle=False)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    seen = seen_by(model, common)
+    model.posterior.adapt(seen)
+    model.novelty.adapt(common[-1])
+    model.fill_bank(np.asarray(model.posterior(seen)[0]))
+    unseen, mos = validation
+    loc, scale = model.posterior(seen_by(model, unseen))
+    calibrate(model, np.asarray(loc), np.asarray(scale), mos)
+    return model
+
+
+def score_figures(model: "QDNet", statistics: Statistics, test: "Manifest") -> dict[str, float]:
+    from qdnet_keras.metrics import plcc, srocc, within_group_srocc
+
+    loc, scale = model.posterior(seen_by(model, statistics))
+    predicted = np.asarray(model.score_posterior(loc, scale)[0])
+    scenes = [rendering.scene for rendering in test.renderings]
+    return {
+        "srocc": srocc(predicted, test.mos),
+        "plcc": plcc(predicted, test.mos),
+        "within-scene srocc": within_group_srocc(predicted, test.mos, scenes),
+    }
+
+
+def rendering_figures(
+    model: "QDNet", data: Path, test: "Manifest", every: int, target: float
+) -> dict[str, float]:
+    """Pictures on every n-th test scene, enhancement on every n-th rendering of the low half."""
+    scenes = list(test.by_scene())[::every]
+    some = test.subset(i for i, r in enumerate(test.renderings) if r.scene in scenes)
+    pictures = picture_figures(model, some, WORKING_SIDE)
+    enhanced = summary(
+        [row["QD-net"] for row in enhanced_rows(model, data, "test", LOW, every, target)]
+    )
+    names = "TMQI gain", "TMQI rose", "score gained", "gradient correlation", "shift of greys"
+    return {
+        **{name: pictures[name] for name in ("reconstruction psnr", "swapped gain", "z effect")},
+        **{name: enhanced[name] for name in names},
+        "rising ladders": monotone_share(model, data, "test", LOW, 4 * every),
+    }
+
+
+def contact_sheet(pictures: dict[str, np.ndarray]) -> Image.Image:
+    """Named pictures of one size, five in a row."""
+    height, width, _ = next(iter(pictures.values())).shape
+    caption, columns = 18, 5
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * (height + caption)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (name, picture) in enumerate(pictures.items()):
+        x, y = i % columns * width, i // columns * (height + caption)
+        sheet.paste(Image.fromarray(picture), (x, y))
+        draw.text((x + 4, y + height + 2), name, "black", font_size=14)
+    return sheet
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with labels, splits and hdr/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablations"),
+    preset: Annotated[str, typer.Option(help="Preset that gives the encoder.")] = "open-tm",
+    only: Annotated[str, typer.Option(help="Names of variants; default all.")] = "",
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 400,
+    every: Annotated[int, typer.Option(help="Judge every n-th scene and rendering.")] = 8,
+    target: Annotated[float, typer.Option(help="Score asked for.")] = 60.0,
+    picture: Annotated[int, typer.Option(help="Test picture to show.")] = 2,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    from qdnet_keras.config import load_config
+    from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.data.pairs import decode_images
+    from qdnet_keras.data.splits import assign_splits
+    from qdnet_keras.enhancement import enhance_pixels
+    from qdnet_keras.images import read_photo
+    from qdnet_keras.model import QDNet
+    from qdnet_keras.score_training import whole_picture_statistics
+
+    chosen = only.split(",") if only else list(VARIANTS)
+    manifest = assign_splits(read_manifest(data))
+    training, test = manifest.select("train"), manifest.select("test")
+    held_out = manifest.select("val")
+    released = QDNet.from_preset(preset)
+    spread = np.linspace(0, len(training) - 1, BANK_PICTURES).round().astype(int)
+    common = whole_picture_statistics(released, training.subset(spread))
+    validation = whole_picture_statistics(released, held_out), held_out.mos
+    statistics = whole_picture_statistics(released, test)
+
+    start = encoder_alone(preset, out / "encoder")
+    length = f"train.init={start}", "train.epochs=1", f"train.steps_per_epoch={steps}"
+    store = decode_images(training, WORKING_SIDE)
+    shown = read_photo(test.renderings[picture].file).pixels
+    pictures, table = {"as it is": shown}, {}
+    for name in chosen:
+        folder = out / name
+        if not folder.is_dir():
+            print(name, flush=True)
+            config = load_config("refine", [*COMMON, *length, *VARIANTS[name]])
+            train(training, store, config, common, validation).save_to_preset(folder)
+        model = QDNet.from_preset(folder)
+        stored = folder / "figures.json"
+        if not stored.exists():
+            figures = score_figures(model, statistics, test)
+            figures |= rendering_figures(model, data, test, every, target)
+            stored.write_text(json.dumps(figures))
+        table[name] = json.loads(stored.read_text())
+        pictures[name] = enhance_pixels(model, shown, target).pixels
+        contact_sheet(pictures).save(out / "enhanced.jpg", quality=90)
+    if json_output:
+        print(json.dumps(table))
+        return
+    columns = list(next(iter(table.values())))
+    print("| |" + "".join(f" {column} |" for column in columns))
+    print("|---" * (len(columns) + 1) + "|")
+    for name, row in table.items():
+        print(f"| {name} |" + "".join(f" {row[column]:.3f} |" for column in columns))
+
+
+if __name__ == "__main__":
+    typer.run(main)
