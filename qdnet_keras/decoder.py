@@ -53,7 +53,7 @@ def add_change(picture, change):
     on_ray = ops.clip(saturation, 0.0, most) * chroma
     off_ray = new_chroma - on_ray
     distance = ops.sqrt(_dot(off_ray, off_ray) + TINY**2)
-    new_chroma = on_ray + off_ray * _shortened(distance, HUE_ROOM * ops.sqrt(squared + TINY**2))
+    new_chroma = on_ray + off_ray * _shortened(distance, HUE_ROOM * ops.sqrt(squared + TINY**3))
 
     change = lighter + new_chroma - chroma
     room = ops.where(change > 0.0, BRIGHTEST - picture, picture - DARKEST)
