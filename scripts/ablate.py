@@ -5,14 +5,17 @@
 DATA is a folder of `qdnet-keras data build --keep-hdr` or of its form. Every network starts from
 the encoder of a preset, kept as it is, and learns posterior, scorer and decoder anew from few
 crops: enough to tell choices apart, far from what the released training reaches. All see the same
-pairs in the same order. What is in the output folder is not made again.
+pairs in the same order. What is in the output folder is not made again, whatever the options: other
+options need another folder.
 
 OUT/NAME/         the preset of each, and its figures
 OUT/enhanced.jpg  a test picture as it is and as each network renders it at the target
 """
 
+import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,6 +131,7 @@ def train(
 
 
 def score_figures(model: "QDNet", statistics: Statistics, test: "Manifest") -> dict[str, float]:
+    """Agreement with the test split's MOS, from the statistics of its pictures."""
     from qdnet_keras.metrics import plcc, srocc, within_group_srocc
 
     loc, scale = model.posterior(seen_by(model, statistics))
@@ -172,17 +176,17 @@ def contact_sheet(pictures: dict[str, np.ndarray]) -> Image.Image:
     return sheet
 
 
-def main(
-    data: Annotated[Path, typer.Option(help="Folder with labels, splits and hdr/.")],
-    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablations"),
-    preset: Annotated[str, typer.Option(help="Preset that gives the encoder.")] = "open-tm",
-    only: Annotated[str, typer.Option(help="Names of variants; default all.")] = "",
-    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 400,
-    every: Annotated[int, typer.Option(help="Judge every n-th scene and rendering.")] = 8,
-    target: Annotated[float, typer.Option(help="Score asked for.")] = 60.0,
-    picture: Annotated[int, typer.Option(help="Test picture to show.")] = 2,
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
+def ablate(
+    chosen: list[str],
+    data: Path,
+    out: Path,
+    preset: str,
+    steps: int,
+    every: int,
+    target: float,
+    picture: int,
+) -> dict[str, dict[str, float]]:
+    """Trains and judges what is not there yet; figures by name."""
     from qdnet_keras.config import load_config
     from qdnet_keras.data.manifest import read_manifest
     from qdnet_keras.data.pairs import decode_images
@@ -190,9 +194,9 @@ def main(
     from qdnet_keras.enhancement import enhance_pixels
     from qdnet_keras.images import read_photo
     from qdnet_keras.model import QDNet
+    from qdnet_keras.presets import CONFIG
     from qdnet_keras.score_training import whole_picture_statistics
 
-    chosen = only.split(",") if only else list(VARIANTS)
     manifest = assign_splits(read_manifest(data))
     training, test = manifest.select("train"), manifest.select("test")
     held_out = manifest.select("val")
@@ -209,7 +213,7 @@ def main(
     pictures, table = {"as it is": shown}, {}
     for name in chosen:
         folder = out / name
-        if not folder.is_dir():
+        if not (folder / CONFIG).is_file():
             print(name, flush=True)
             config = load_config("refine", [*COMMON, *length, *VARIANTS[name]])
             train(training, store, config, common, validation).save_to_preset(folder)
@@ -222,6 +226,25 @@ def main(
         table[name] = json.loads(stored.read_text())
         pictures[name] = enhance_pixels(model, shown, target).pixels
         contact_sheet(pictures).save(out / "enhanced.jpg", quality=90)
+    return table
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with labels, splits and hdr/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablations"),
+    preset: Annotated[str, typer.Option(help="Preset that gives the encoder.")] = "open-tm",
+    only: Annotated[str, typer.Option(help="Names of variants; default all.")] = "",
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 400,
+    every: Annotated[int, typer.Option(help="Judge every n-th scene and rendering.")] = 8,
+    target: Annotated[float, typer.Option(help="Score asked for.")] = 60.0,
+    picture: Annotated[int, typer.Option(help="Test picture to show.")] = 2,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    chosen = only.split(",") if only else list(VARIANTS)
+    if unknown := [name for name in chosen if name not in VARIANTS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(VARIANTS)}.")
+    with contextlib.redirect_stdout(sys.stderr):
+        table = ablate(chosen, data, out, preset, steps, every, target, picture)
     if json_output:
         print(json.dumps(table))
         return
