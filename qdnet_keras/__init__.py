@@ -9,7 +9,7 @@ from typing import Any
 from qdnet_keras._version import __version__
 
 _PUBLIC = {
-    "QDNet": "qdnet_keras.model",
+    "QDNet": "qdnet_keras.model.qdnet",
     "load": "qdnet_keras.api",
     "score": "qdnet_keras.api",
     "enhance": "qdnet_keras.api",

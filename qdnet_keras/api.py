@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from qdnet_keras.enhancement import enhance_pixels
-from qdnet_keras.images import check_pixels, read_photo
-from qdnet_keras.model import QDNet
+from qdnet_keras.model.enhancement import enhance_pixels
+from qdnet_keras.model.presets import DEFAULT_PRESET
+from qdnet_keras.model.qdnet import QDNet
+from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.outcomes import Enhanced, Score
-from qdnet_keras.presets import DEFAULT_PRESET
-from qdnet_keras.scoring import WORKING_SIDE, score_pixels
+from qdnet_keras.photos.files import check_pixels, read_photo
 
 Picture = str | os.PathLike[str] | np.ndarray
 
@@ -56,7 +56,7 @@ def enhance(
         target: Score asked for, MOS units 0..100; it may be below the picture's own.
         model: See `load`; by default the released preset, loaded at the first call.
         **options: `sampler`, `tolerance`, `long_side` and `seed`, see
-            `qdnet_keras.enhancement.enhance_pixels`.
+            `qdnet_keras.model.enhancement.enhance_pixels`.
 
     Returns:
         `Enhanced` with `pixels` in size and dtype of the input, `score_before`, `score_after`,

@@ -26,10 +26,10 @@ from evaluate_preset import picture_figures
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
-    from qdnet_keras.config import Config
     from qdnet_keras.data.manifest import Manifest
     from qdnet_keras.data.pairs import ImageStore
-    from qdnet_keras.model import QDNet
+    from qdnet_keras.model.qdnet import QDNet
+    from qdnet_keras.training.config import Config
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
@@ -70,7 +70,7 @@ def encoder_alone(preset: str, folder: Path) -> Path:
     """A preset folder that holds nothing but the encoder of another one."""
     from safetensors.numpy import load_file, save_file
 
-    from qdnet_keras.presets import CONFIG, PARTS, WEIGHTS, preset_folder
+    from qdnet_keras.model.presets import CONFIG, PARTS, WEIGHTS, preset_folder
 
     source = preset_folder(preset)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def train(
     common: Statistics,
     validation: tuple[Statistics, np.ndarray],
 ) -> "QDNet":
-    """What `qdnet_keras.training.train` does, but with fewer pictures in bank and statistics.
+    """What `qdnet_keras.training.loop.train` does, but with fewer pictures in bank and statistics.
 
     Args:
         common: Statistics of training pictures, for the bank, the posterior and the novelty.
@@ -104,7 +104,7 @@ def train(
     import keras
 
     from qdnet_keras.data.pairs import training_pairs
-    from qdnet_keras.training import build_model, calibrate
+    from qdnet_keras.training.loop import build_model, calibrate
 
     keras.utils.set_random_seed(config.train.seed)
     steps = config.train.steps_per_epoch
@@ -187,15 +187,15 @@ def ablate(
     picture: int,
 ) -> dict[str, dict[str, float]]:
     """Trains and judges what is not there yet; figures by name."""
-    from qdnet_keras.config import load_config
     from qdnet_keras.data.manifest import read_manifest
     from qdnet_keras.data.pairs import decode_images
     from qdnet_keras.data.splits import assign_splits
-    from qdnet_keras.enhancement import enhance_pixels
-    from qdnet_keras.images import read_photo
-    from qdnet_keras.model import QDNet
-    from qdnet_keras.presets import CONFIG
-    from qdnet_keras.score_training import whole_picture_statistics
+    from qdnet_keras.model.enhancement import enhance_pixels
+    from qdnet_keras.model.presets import CONFIG
+    from qdnet_keras.model.qdnet import QDNet
+    from qdnet_keras.photos.files import read_photo
+    from qdnet_keras.training.config import load_config
+    from qdnet_keras.training.scores import whole_picture_statistics
 
     manifest = assign_splits(read_manifest(data))
     training, test = manifest.select("train"), manifest.select("test")

@@ -51,10 +51,10 @@ def measure(size: str, preset: str, repeat: int) -> dict[str, float]:
     import keras
     import tensorflow as tf
 
-    from qdnet_keras.enhancement import enhance_pixels
-    from qdnet_keras.images import working_copy
-    from qdnet_keras.model import QDNet
-    from qdnet_keras.scoring import WORKING_SIDE, score_pixels
+    from qdnet_keras.model.enhancement import enhance_pixels
+    from qdnet_keras.model.qdnet import QDNet
+    from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
+    from qdnet_keras.photos.files import working_copy
 
     pixels = photograph(*SIZES[size])
     model = QDNet.from_preset(preset)

@@ -27,11 +27,11 @@ def main(
     import numpy as np
     import tensorflow as tf
 
-    from qdnet_keras.config import load_config
     from qdnet_keras.data.manifest import read_manifest
     from qdnet_keras.data.pairs import decode_images, training_pairs
     from qdnet_keras.data.splits import assign_splits
-    from qdnet_keras.training import build_model
+    from qdnet_keras.training.config import load_config
+    from qdnet_keras.training.loop import build_model
 
     settings = load_config(config)
     manifest = assign_splits(read_manifest(data)).select("train")

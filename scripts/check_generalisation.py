@@ -2,7 +2,7 @@
 
     python scripts/check_generalisation.py --data DATA [--photos PHOTOS] [--json]
 
-The kernel regression of `qdnet_keras.score_training` learns, from natural scene statistics alone,
+The kernel regression of `qdnet_keras.training.scores` learns, from natural scene statistics alone,
 from the training split of DATA:
 
 * without the renderings of one operator, for each operator in turn. Shown are SROCC and RMSE on
@@ -34,8 +34,8 @@ def natural_statistics(manifest: "Manifest") -> Labelled:
     import tensorflow as tf
     from rich.progress import track
 
-    from qdnet_keras.layers import NaturalStatistics
-    from qdnet_keras.scoring import same_size_batches
+    from qdnet_keras.model.layers import NaturalStatistics
+    from qdnet_keras.model.scoring import same_size_batches
 
     graph = tf.function(
         NaturalStatistics(), input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
@@ -47,7 +47,7 @@ def natural_statistics(manifest: "Manifest") -> Labelled:
 
 def taught(known: Labelled, unseen: np.ndarray) -> np.ndarray:
     """What the regression that knows `known` says of unseen pictures, MOS `[count]`."""
-    from qdnet_keras.score_training import KernelTeacher
+    from qdnet_keras.training.scores import KernelTeacher
 
     statistics, mos = known
     return KernelTeacher([statistics], mos, natural=True)([unseen]).numpy()

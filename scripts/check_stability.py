@@ -52,9 +52,9 @@ def main(
 ) -> None:
     from rich.progress import track
 
-    from qdnet_keras.images import find_photos, read_photo
-    from qdnet_keras.model import QDNet
-    from qdnet_keras.scoring import score_pixels
+    from qdnet_keras.model.qdnet import QDNet
+    from qdnet_keras.model.scoring import score_pixels
+    from qdnet_keras.photos.files import find_photos, read_photo
 
     model = QDNet.from_preset(preset)
     files = list(find_photos(paths))[::every]

@@ -19,7 +19,7 @@ import typer
 from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
-    from qdnet_keras.model import QDNet
+    from qdnet_keras.model.qdnet import QDNet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
@@ -97,11 +97,11 @@ def enhanced_rows(
     """For each rendering, by method: TMQI gained, what was kept; for QD-net its re-score too."""
     from rich.progress import track
 
-    from qdnet_keras.data.hdr import read_scene
     from qdnet_keras.data.manifest import read_manifest
-    from qdnet_keras.data.tmqi import tmqi
-    from qdnet_keras.enhancement import enhance_pixels
-    from qdnet_keras.images import read_photo
+    from qdnet_keras.model.enhancement import enhance_pixels
+    from qdnet_keras.photos.files import read_photo
+    from qdnet_keras.synthesis.hdr import read_scene
+    from qdnet_keras.synthesis.tmqi import tmqi
 
     manifest = read_manifest(data).select(split)
     chosen = [r for r in manifest.renderings if r.mos < below][::every]
@@ -147,8 +147,8 @@ def monotone_share(model: "QDNet", data: Path, split: str, below: float, every: 
     from rich.progress import track
 
     from qdnet_keras.data.manifest import read_manifest
-    from qdnet_keras.enhancement import enhance_pixels
-    from qdnet_keras.images import read_photo
+    from qdnet_keras.model.enhancement import enhance_pixels
+    from qdnet_keras.photos.files import read_photo
 
     manifest = read_manifest(data).select(split)
     chosen = [r for r in manifest.renderings if r.mos < below][::every]
@@ -170,7 +170,7 @@ def main(
     ladder_every: Annotated[int, typer.Option(help="Ladders of every n-th of them.")] = 8,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    from qdnet_keras.model import QDNet
+    from qdnet_keras.model.qdnet import QDNet
 
     model = QDNet.from_preset(preset)
     rows = list(enhanced_rows(model, data, split, below, every, target))

@@ -15,7 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from qdnet_keras.data.manifest import Manifest
-    from qdnet_keras.model import QDNet
+    from qdnet_keras.model.qdnet import QDNet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
@@ -24,8 +24,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 def score_figures(model: "QDNet", manifest: "Manifest", long_side: int) -> dict[str, float]:
     """Agreement of scores with the manifest's MOS."""
     from qdnet_keras.metrics import krocc, plcc, rmse, srocc, within_group_srocc
+    from qdnet_keras.model.scoring import posteriors
     from qdnet_keras.outcomes import Z_90
-    from qdnet_keras.scoring import posteriors
 
     mos = manifest.mos
     files = [rendering.file for rendering in manifest.renderings]
@@ -80,9 +80,9 @@ def enhancement_figures(
     sampler: str,
 ) -> dict[str, float]:
     """Re-scored result of `enhance` over targets, on every n-th test picture."""
-    from qdnet_keras.enhancement import enhance_pixels
-    from qdnet_keras.images import read_photo
     from qdnet_keras.metrics import srocc
+    from qdnet_keras.model.enhancement import enhance_pixels
+    from qdnet_keras.photos.files import read_photo
 
     asked, got, reached, rank = [], [], [], []
     for rendering in manifest.renderings[::every]:
@@ -117,7 +117,7 @@ def main(
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     from qdnet_keras.data.manifest import read_manifest
-    from qdnet_keras.model import QDNet
+    from qdnet_keras.model.qdnet import QDNet
 
     manifest = read_manifest(data).select(split)
     model = QDNet.from_preset(preset)

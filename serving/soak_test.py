@@ -35,7 +35,7 @@ from qdnet_keras.client import Client
 from qdnet_keras.client.grpc_transport import GrpcTransport
 from qdnet_keras.client.transport import CallError
 from qdnet_keras.errors import ServerError
-from qdnet_keras.images import read_photo
+from qdnet_keras.photos.files import read_photo
 
 SERVE = "{python} -m qdnet_keras serve {model} --port {port}"
 READY_SECONDS = 600

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
-from qdnet_keras.images import Photo, read_photo, write_photo
+from qdnet_keras.photos.files import Photo, read_photo, write_photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION = 274

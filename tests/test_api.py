@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 import qdnet_keras
-from qdnet_keras.enhancement import Enhanced
 from qdnet_keras.errors import ImageError, PresetError
-from qdnet_keras.scoring import score_pixels
+from qdnet_keras.model.enhancement import Enhanced
+from qdnet_keras.model.scoring import score_pixels
 
 
 @pytest.fixture(scope="module")

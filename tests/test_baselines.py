@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qdnet_keras.baselines import (
+from qdnet_keras.errors import PresetError
+from qdnet_keras.evaluation.methods import (
     HANDCRAFTED,
     METHODS,
     Options,
@@ -16,11 +17,10 @@ from qdnet_keras.baselines import (
     make_method,
     method_names,
 )
-from qdnet_keras.baselines.base import support_vectors
-from qdnet_keras.baselines.features import FeatureStore
-from qdnet_keras.errors import PresetError
-from qdnet_keras.layers import NaturalStatistics
+from qdnet_keras.evaluation.methods.base import support_vectors
+from qdnet_keras.evaluation.methods.features import FeatureStore
 from qdnet_keras.metrics import srocc
+from qdnet_keras.model.layers import NaturalStatistics
 
 PUBLISHED = {
     "brisque": (brisque.features, 36),
@@ -261,7 +261,7 @@ def test_support_vectors_with_few_groups():
 
 def test_he2018_statistics_are_those_of_the_encoder(tiny_preset, photo):
     from qdnet_keras import QDNet
-    from qdnet_keras.images import read_photo, to_float
+    from qdnet_keras.photos.files import read_photo, to_float
 
     path = photo("a.png", size=(80, 64))
     method = make_method("he2018", Options(resnet=str(tiny_preset)), FeatureStore(), None)

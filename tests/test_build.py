@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from qdnet_keras.cli import app
 from qdnet_keras.data import build
-from qdnet_keras.data.build import BuildSettings, build_dataset, pseudo_mos
 from qdnet_keras.data.espl import read_espl
-from qdnet_keras.data.hdr import read_scene
 from qdnet_keras.data.manifest import read_manifest
-from qdnet_keras.data.tmqi import TMQI, tmqi
-from qdnet_keras.data.tone_mapping import FAULTS, OPERATORS
 from qdnet_keras.errors import ConfigError, OutputError
+from qdnet_keras.synthesis.build import BuildSettings, build_dataset, pseudo_mos
+from qdnet_keras.synthesis.hdr import read_scene
+from qdnet_keras.synthesis.tmqi import TMQI, tmqi
+from qdnet_keras.synthesis.tone_mapping import FAULTS, OPERATORS
 
 SMALL = BuildSettings(
     views=2, width=200, height=164, operators=("ReinhardTMO", "drago", "mertens"), faults=2

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import predict_pb2
 from qdnet_keras.client import Client
 from qdnet_keras.client.grpc_transport import GrpcTransport
 from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
-from qdnet_keras.images import read_photo
+from qdnet_keras.photos.files import read_photo
 
 
 @pytest.fixture

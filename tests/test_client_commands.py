@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from qdnet_keras.cli import app
 from qdnet_keras.cli.remote import in_order
-from qdnet_keras.images import read_photo
+from qdnet_keras.photos.files import read_photo
 
 
 def run(*arguments: object) -> Result:

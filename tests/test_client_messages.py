@@ -10,7 +10,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from qdnet_keras.client import messages, pictures
 from qdnet_keras.errors import ImageError
-from qdnet_keras.images import read_photo_and_bytes
+from qdnet_keras.photos.files import read_photo_and_bytes
 
 ARRAYS = [
     np.array([[1.5, -2.25, 3e38]], np.float32),

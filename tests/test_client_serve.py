@@ -18,7 +18,7 @@ import qdnet_keras
 from qdnet_keras.cli import app
 from qdnet_keras.client import Client, pictures
 from qdnet_keras.errors import ServerError
-from qdnet_keras.images import read_photo
+from qdnet_keras.photos.files import read_photo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 
@@ -43,7 +43,7 @@ class Serve:
 
 @pytest.fixture(scope="module")
 def exported(tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from qdnet_keras.export import export
+    from qdnet_keras.export.saved_model import export
 
     folder = tmp_path_factory.mktemp("models") / "qdnet"
     export(qdnet_keras.load(tiny_preset), folder)
@@ -64,7 +64,7 @@ def run(*arguments: object) -> list[dict]:
 
 
 def test_the_client_knows_the_limit_of_an_export():
-    from qdnet_keras.export import MAX_PIXELS
+    from qdnet_keras.export.saved_model import MAX_PIXELS
 
     assert pictures.MAX_PIXELS == MAX_PIXELS
 

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from qdnet_keras import metrics
-from qdnet_keras.comparison import Predictions, compare, summarise
+from qdnet_keras.evaluation.comparison import Predictions, compare, summarise
 
 
 def predictions(seed, noise, count=40, seconds=0.1):

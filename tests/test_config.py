@@ -3,8 +3,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdnet_keras.config import PRESET_CONFIGS, Config, load_config
 from qdnet_keras.errors import ConfigError
+from qdnet_keras.training.config import PRESET_CONFIGS, Config, load_config
 
 
 def write(folder, text):

@@ -5,9 +5,9 @@ import tensorflow as tf
 from layer_contract import check_layer
 from scipy import ndimage
 
-from qdnet_keras.decoder import GridDecoder, RGBDecoder, add_change, take_pixels
-from qdnet_keras.encoder import STAGE_CHANNELS
-from qdnet_keras.layers import InstanceSplit
+from qdnet_keras.model.decoder import GridDecoder, RGBDecoder, add_change, take_pixels
+from qdnet_keras.model.encoder import STAGE_CHANNELS
+from qdnet_keras.model.layers import InstanceSplit
 
 HEADS = pytest.mark.parametrize("head", [GridDecoder, RGBDecoder])
 LATENT_DIM = 4

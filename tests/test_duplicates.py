@@ -16,7 +16,7 @@ from qdnet_keras.data.duplicates import (
     perceptual_hash,
 )
 from qdnet_keras.data.manifest import Manifest, Rendering
-from qdnet_keras.images import read_photo
+from qdnet_keras.photos.files import read_photo
 
 SAMPLES = sorted(Path(str(resources.files("qdnet_keras") / "samples")).glob("*.jpg"))
 

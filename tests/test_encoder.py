@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from qdnet_keras.encoder import STAGE_CHANNELS, TAPS, Encoder
 from qdnet_keras.errors import PresetError
+from qdnet_keras.model.encoder import STAGE_CHANNELS, TAPS, Encoder
 
 SIZES = pytest.mark.parametrize("size", [(32, 32), (33, 47), (203, 317)])
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 from scipy.optimize import brentq
 
 from qdnet_keras import QDNet
-from qdnet_keras import enhancement as module
-from qdnet_keras.decoder import add_change
-from qdnet_keras.enhancement import (
+from qdnet_keras.model import enhancement as module
+from qdnet_keras.model.decoder import add_change
+from qdnet_keras.model.enhancement import (
     choose_latent,
     close_loop,
     enhance_pixels,
@@ -16,8 +16,8 @@ from qdnet_keras.enhancement import (
     render_tile,
     search_epsilon,
 )
-from qdnet_keras.images import to_float
-from qdnet_keras.scoring import score_pixels
+from qdnet_keras.model.scoring import score_pixels
+from qdnet_keras.photos.files import to_float
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qdnet_keras import evaluation
-from qdnet_keras.baselines import Options
-from qdnet_keras.baselines.features import FeatureStore
 from qdnet_keras.data.manifest import Manifest, read_manifest
 from qdnet_keras.errors import DataError, ImageError, OutputError
+from qdnet_keras.evaluation import protocol as evaluation
+from qdnet_keras.evaluation.methods import Options
+from qdnet_keras.evaluation.methods.features import FeatureStore
 
 OPERATORS = ("ReinhardTMO", "FattalTMO", "GA", "surreal")
 COPY, ORIGINAL = "again", "s3"
@@ -147,7 +147,7 @@ def test_a_preset_that_was_trained_on_a_test_picture_is_refused(
 @pytest.fixture
 def fits(monkeypatch):
     """How often a method was fitted, by its name."""
-    from qdnet_keras.baselines.base import Baseline
+    from qdnet_keras.evaluation.methods.base import Baseline
 
     counts = Counter()
     fit = Baseline.fit
@@ -231,7 +231,7 @@ def test_a_run_that_cannot_be_written(manifest, store, tmp_path):
 
 def test_qdnet_and_an_ablation_are_trained_and_resumed(manifest, store, tmp_path, monkeypatch):
     """One step each, so that the test stays short."""
-    from qdnet_keras.baselines import qdnet
+    from qdnet_keras.evaluation.methods import qdnet
 
     protocol = evaluation.random_protocol(manifest, store, count=1)
     overrides = ("train.epochs=1", "train.steps_per_epoch=1", "data.crop=32")

@@ -17,13 +17,14 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from typer.testing import CliRunner
 
-from qdnet_keras import QDNet, warmup
+from qdnet_keras import QDNet
 from qdnet_keras.cli import app
-from qdnet_keras.enhancement import TOLERANCE, Enhanced, enhance_pixels
 from qdnet_keras.errors import OutputError, PresetError
-from qdnet_keras.export import MAX_BATCH, export
-from qdnet_keras.images import read_photo
-from qdnet_keras.scoring import score_pixels
+from qdnet_keras.export import warmup
+from qdnet_keras.export.saved_model import MAX_BATCH, export
+from qdnet_keras.model.enhancement import TOLERANCE, Enhanced, enhance_pixels
+from qdnet_keras.model.scoring import score_pixels
+from qdnet_keras.photos.files import read_photo
 
 SAMPLES = Path(str(resources.files("qdnet_keras") / "samples"))
 PHOTOGRAPHS = [
@@ -283,7 +284,7 @@ def quick(monkeypatch) -> None:
         def signatures(self):
             return {"score": (lambda image: tf.shape(image), [tf.TensorSpec([None], tf.uint8)])}
 
-    monkeypatch.setattr("qdnet_keras.export.Endpoints", Nothing)
+    monkeypatch.setattr("qdnet_keras.export.saved_model.Endpoints", Nothing)
 
 
 def test_versions_count_up_and_are_never_overwritten(quick, model, tmp_path):

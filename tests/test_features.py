@@ -4,10 +4,10 @@ import time
 import numpy as np
 import pytest
 
-from qdnet_keras.baselines import features
-from qdnet_keras.baselines.brisque import Brisque
-from qdnet_keras.baselines.features import FeatureStore
 from qdnet_keras.errors import ImageError
+from qdnet_keras.evaluation.methods import features
+from qdnet_keras.evaluation.methods.brisque import Brisque
+from qdnet_keras.evaluation.methods.features import FeatureStore
 
 
 class Mean:

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import qdnet_keras
 from qdnet_keras.cli import app
-from qdnet_keras.figures import ladder, ladder_svg
-from qdnet_keras.tsne import draw_latents, place_latents
+from qdnet_keras.figures.ladder import ladder, ladder_svg
+from qdnet_keras.figures.tsne import draw_latents, place_latents
 
 SVG = "{http://www.w3.org/2000/svg}"
 COLOURS = [(200, 30, 30), (30, 180, 30), (40, 40, 220), (220, 200, 40), (90, 20, 120), (0, 0, 0)]

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from qdnet_keras import graph_images, images
+from qdnet_keras.export import pictures as graph_images
+from qdnet_keras.photos import files as images
 
 SIZES = [
     (32, 32),

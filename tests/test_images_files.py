@@ -13,7 +13,7 @@ from photo_files import encoded, independent_read, noise, opened, photo_of, png,
 from PIL import Image
 
 from qdnet_keras.errors import ImageError, OutputError
-from qdnet_keras.images import MIN_SIDE, find_photos, read_photo, write_photo
+from qdnet_keras.photos.files import MIN_SIDE, find_photos, read_photo, write_photo
 
 # --- errors ---------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from qdnet_keras.images import read_photo, write_photo
+from qdnet_keras.photos.files import read_photo, write_photo
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" by="\xc3\x98"/></x:xmpmeta>'
 

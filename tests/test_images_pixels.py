@@ -26,7 +26,14 @@ from photo_files import (
 )
 from PIL import Image, ImageCms
 
-from qdnet_keras.images import Photo, from_float, read_photo, to_float, working_copy, write_photo
+from qdnet_keras.photos.files import (
+    Photo,
+    from_float,
+    read_photo,
+    to_float,
+    working_copy,
+    write_photo,
+)
 
 # --- depth, alpha, grey ---------------------------------------------------------------------------
 

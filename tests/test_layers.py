@@ -5,7 +5,7 @@ import tensorflow as tf
 from layer_contract import check_layer
 from scipy import ndimage, stats
 
-from qdnet_keras.layers import (
+from qdnet_keras.model.layers import (
     AdaIN,
     AdaINBlock,
     BilateralGrid,
@@ -13,8 +13,8 @@ from qdnet_keras.layers import (
     InstanceSplit,
     ResizeLike,
 )
-from qdnet_keras.layers.bilateral_grid import grid_position
-from qdnet_keras.scorer import Scorer
+from qdnet_keras.model.layers.bilateral_grid import grid_position
+from qdnet_keras.model.scorer import Scorer
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qdnet_keras import losses
+from qdnet_keras.model import objective as losses
 
 
 def test_score_likelihood_by_hand():

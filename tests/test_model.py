@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from qdnet_keras import QDNet
-from qdnet_keras.decoder import add_change
+from qdnet_keras.model.decoder import add_change
 
 TERMS = ["score", "kl", "reconstruction", "swap", "cycle"]
 SIZE = (48, 40)

@@ -4,8 +4,8 @@ import tensorflow as tf
 from layer_contract import check_layer
 from scipy import ndimage, stats
 
-from qdnet_keras.layers import NaturalStatistics
-from qdnet_keras.layers.natural_statistics import STATISTICS
+from qdnet_keras.model.layers import NaturalStatistics
+from qdnet_keras.model.layers.natural_statistics import STATISTICS
 
 LEVELS = 3
 WINDOW = {"sigma": 7 / 6, "radius": 3, "mode": "reflect", "axes": (0, 1)}

@@ -3,8 +3,8 @@ import pytest
 from layer_contract import check_layer
 from sklearn.decomposition import PCA
 
-from qdnet_keras.layers import Novelty
-from qdnet_keras.layers.novelty import COMPONENTS, MARGIN
+from qdnet_keras.model.layers import Novelty
+from qdnet_keras.model.layers.novelty import COMPONENTS, MARGIN
 
 
 def correlated(rng, pictures, count=120, factors=COMPONENTS, noise=0.3):

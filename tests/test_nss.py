@@ -4,7 +4,7 @@ import pytest
 from scipy import ndimage, stats
 from scipy.special import gamma
 
-from qdnet_keras.baselines import nss
+from qdnet_keras.evaluation.methods import nss
 
 SHAPES = (0.5, 0.8, 1.0, 2.0, 4.0)
 

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from qdnet_keras import QDNet
 from qdnet_keras.errors import PresetError
-from qdnet_keras.presets import (
+from qdnet_keras.model.presets import (
     CONFIG,
     WEIGHTS,
     named_weights,

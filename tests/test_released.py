@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from qdnet_keras import QDNet, enhance, load, score
-from qdnet_keras.images import read_photo
-from qdnet_keras.presets import CARD, preset_folder, preset_names
+from qdnet_keras.model.presets import CARD, preset_folder, preset_names
+from qdnet_keras.photos.files import read_photo
 
 SAMPLES = Path(str(resources.files("qdnet_keras") / "samples"))
 

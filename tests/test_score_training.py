@@ -12,9 +12,9 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from qdnet_keras import QDNet
 from qdnet_keras.data.manifest import read_manifest
 from qdnet_keras.errors import DataError
+from qdnet_keras.model.scoring import posteriors
 from qdnet_keras.outcomes import Z_90
-from qdnet_keras.score_training import RIDGE, WIDTH, KernelTeacher, fit_scores
-from qdnet_keras.scoring import posteriors
+from qdnet_keras.training.scores import RIDGE, WIDTH, KernelTeacher, fit_scores
 
 
 @pytest.fixture

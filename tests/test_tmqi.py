@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 
 from qdnet_keras.data import tmqi as module
-from qdnet_keras.data.tmqi import (
+from qdnet_keras.synthesis.tmqi import (
     MIN_SIDE,
     local_fidelity,
     statistical_naturalness,

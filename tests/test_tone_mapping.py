@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import spearmanr
 
-from qdnet_keras.data.tone_mapping import FAULTS, OPERATORS, bilateral, gradient, photographic
-from qdnet_keras.data.tone_mapping.faults import overexposed, underexposed
-from qdnet_keras.data.tone_mapping.histogram import histogram_adjustment, limit_slope
-from qdnet_keras.data.tone_mapping.light import encode, expose, key, luminance, recolour
-from qdnet_keras.data.tone_mapping.opencv import reproducible
+from qdnet_keras.synthesis.tone_mapping import FAULTS, OPERATORS, bilateral, gradient, photographic
+from qdnet_keras.synthesis.tone_mapping.faults import overexposed, underexposed
+from qdnet_keras.synthesis.tone_mapping.histogram import histogram_adjustment, limit_slope
+from qdnet_keras.synthesis.tone_mapping.light import encode, expose, key, luminance, recolour
+from qdnet_keras.synthesis.tone_mapping.opencv import reproducible
 
 
 def scene(seed: int = 0, stops: float = 10, size: tuple[int, int] = (96, 120)) -> np.ndarray:

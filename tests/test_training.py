@@ -17,13 +17,13 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from qdnet_keras import QDNet
-from qdnet_keras.config import load_config
 from qdnet_keras.data.manifest import read_manifest
 from qdnet_keras.data.pairs import decode_images, training_pairs
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
+from qdnet_keras.model.presets import read_preset_config
 from qdnet_keras.outcomes import Score
-from qdnet_keras.presets import read_preset_config
-from qdnet_keras.training import (
+from qdnet_keras.training.config import load_config
+from qdnet_keras.training.loop import (
     EpochRecord,
     build_model,
     build_optimizer,
@@ -34,9 +34,9 @@ from qdnet_keras.training import (
 
 TRAIN = """
     import sys
-    from qdnet_keras.config import load_config
+    from qdnet_keras.training.config import load_config
     from qdnet_keras.data.manifest import read_manifest
-    from qdnet_keras.training import train
+    from qdnet_keras.training.loop import train
 
     _, data, run, resume = sys.argv
     train(read_manifest(data), load_config("tiny"), run, resume == "resume")

@@ -15,8 +15,8 @@ import typer
 from qdnet_keras.errors import MissingPackageError, OutputError
 
 if TYPE_CHECKING:
-    from qdnet_keras.images import Photo
-    from qdnet_keras.model import QDNet
+    from qdnet_keras.model.qdnet import QDNet
+    from qdnet_keras.photos.files import Photo
 
 STDIN = "-"
 FIGURES = (".png", ".svg")
@@ -68,7 +68,7 @@ def read_input(name: str) -> "Photo":
 
 def read_input_and_bytes(name: str) -> "tuple[Photo, bytes]":
     """As `read_input`, with the bytes of the file beside it."""
-    from qdnet_keras.images import read_photo_and_bytes
+    from qdnet_keras.photos.files import read_photo_and_bytes
 
     if name == STDIN:
         return read_photo_and_bytes(sys.stdin.buffer.read(), "standard input")
@@ -113,7 +113,7 @@ def prepare_output(path: Path, force: bool) -> None:
         OutputError: If `path` exists and `force` is not set, its suffix is of no known format, or
             the folder cannot be made.
     """
-    from qdnet_keras.images import SUFFIXES
+    from qdnet_keras.photos.files import SUFFIXES
 
     if path.suffix and path.suffix.lower() not in SUFFIXES:
         known = ", ".join(sorted(SUFFIXES))

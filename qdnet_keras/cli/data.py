@@ -12,8 +12,8 @@ from qdnet_keras.cli.output import EXIT_CODES, print_error, print_json
 from qdnet_keras.errors import QDNetError
 
 if TYPE_CHECKING:
-    from qdnet_keras.data.build import Row
     from qdnet_keras.errors import ImageError
+    from qdnet_keras.synthesis.build import Row
 
 app = typer.Typer(
     help="Make data sets.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -73,9 +73,9 @@ def run(
         raise typer.BadParameter("give one of the two.", param_hint="HDR_DIR / --embedded")
     width, height = _size(size)
     require("data")
-    from qdnet_keras.data.build import BuildSettings, build_dataset
-    from qdnet_keras.data.scenes import find_sources
-    from qdnet_keras.data.tone_mapping import OPERATORS
+    from qdnet_keras.synthesis.build import BuildSettings, build_dataset
+    from qdnet_keras.synthesis.scenes import find_sources
+    from qdnet_keras.synthesis.tone_mapping import OPERATORS
 
     names = tuple(OPERATORS) if operators is None else tuple(filter(None, operators.split(",")))
     settings = BuildSettings(seed, views, width, height, names, faults, keep_hdr)

@@ -31,8 +31,8 @@ def run(
 
     With --json: what `score --json` tells of each photograph, then {"ladder", "enhanced"}.
     """
-    from qdnet_keras.images import read_photo
-    from qdnet_keras.presets import preset_folder
+    from qdnet_keras.model.presets import preset_folder
+    from qdnet_keras.photos.files import read_photo
 
     preset_folder(preset)
     ladder, enhanced = out / "ladder.png", out / f"{POOR}_{CHOSEN}.jpg"

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qdnet_keras.client import Client
-    from qdnet_keras.images import Photo
     from qdnet_keras.outcomes import Enhanced
+    from qdnet_keras.photos.files import Photo
 
 Renderer = Callable[["_Job", float], "Enhanced"]
 Row = tuple[list[str], dict[str, Any]]
@@ -211,14 +211,14 @@ def _do(job: _Job | QDNetError, renderer: Renderer) -> tuple[list[Row], QDNetErr
 
 def write_rendering(photo: "Photo", enhanced: "Enhanced", path: Path, force: bool) -> None:
     """Writes the rendering with everything else as in `photo`. Raises `OutputError`."""
-    from qdnet_keras.images import write_photo
+    from qdnet_keras.photos.files import write_photo
 
     write_photo(dataclasses.replace(photo, pixels=enhanced.pixels), path, force=force)
 
 
 def ladder_tile(enhanced: "Enhanced") -> "tuple[np.ndarray, str]":
-    """A small copy of a rendering with its caption, see `qdnet_keras.figures.ladder`."""
-    from qdnet_keras.figures import tile
+    """A small copy of a rendering with its caption, see `qdnet_keras.figures.ladder.ladder`."""
+    from qdnet_keras.figures.ladder import tile
 
     note = "" if enhanced.reached else " (out of reach)"
     caption = f"target {enhanced.target:g}\nscores {enhanced.score_after:.1f}{note}"
@@ -233,8 +233,8 @@ def write_ladder(
     force: bool,
 ) -> None:
     """Writes the original, with its score, and then the tiles as a PNG. Raises `OutputError`."""
-    from qdnet_keras.figures import ladder, tile
-    from qdnet_keras.images import Photo, write_photo
+    from qdnet_keras.figures.ladder import ladder, tile
+    from qdnet_keras.photos.files import Photo, write_photo
 
     pixels = ladder([(tile(photo.pixels), f"original\nscores {score:.1f}"), *tiles])
     icc = None if photo.grey else photo.icc
@@ -292,7 +292,7 @@ def _target(text: str, option: str) -> float:
 
 def check_preset(preset: str, sampler: str) -> None:
     """Raises `PresetError` if the preset cannot be read or lacks the bank that is asked for."""
-    from qdnet_keras.presets import read_preset_config
+    from qdnet_keras.model.presets import read_preset_config
 
     bank_size = read_preset_config(preset)["model"].get("bank_size", 0)
     if sampler == "bank" and not bank_size:

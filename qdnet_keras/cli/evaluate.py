@@ -81,7 +81,7 @@ def run(
     With --json: {"method", "splits", "srocc", "srocc_low", "srocc_high", ...} for each method, then
     {"first", "second", "difference", "p", "test"} for each pair, then {"note"} lines.
     """
-    from qdnet_keras.baselines import ABLATIONS, Options, method_names
+    from qdnet_keras.evaluation.methods import ABLATIONS, Options, method_names
 
     try:
         names = method_names(methods)
@@ -95,11 +95,11 @@ def run(
         raise OutputError(f"{out} is not a folder; choose another name.")
     if any(name == "he2018" or name.startswith("qdnet") for name in names):
         import_tensorflow()
-    from qdnet_keras import evaluation
-    from qdnet_keras.baselines.features import FeatureStore
-    from qdnet_keras.comparison import compare, summarise
     from qdnet_keras.data.manifest import read_manifest
-    from qdnet_keras.results import method_record, write_results
+    from qdnet_keras.evaluation import protocol as evaluation
+    from qdnet_keras.evaluation.comparison import compare, summarise
+    from qdnet_keras.evaluation.methods.features import FeatureStore
+    from qdnet_keras.evaluation.report import method_record, write_results
 
     options = Options(config, overrides or (), (preset or "open-tm") if no_train else None, resnet)
     manifest = read_manifest(data)

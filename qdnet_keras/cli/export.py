@@ -36,13 +36,13 @@ def run(
 
     With --json: {"folder", "version", "bytes", "preset", "signatures"}.
     """
-    from qdnet_keras.presets import preset_folder
+    from qdnet_keras.model.presets import preset_folder
 
     if sampler not in ("bank", "prior"):
         raise typer.BadParameter(f"{sampler!r} is neither bank nor prior.", param_hint="--sampler")
     preset_folder(preset)
     model = load_model(preset)
-    from qdnet_keras.export import describe, export
+    from qdnet_keras.export.saved_model import describe, export
 
     folder = export(
         model,

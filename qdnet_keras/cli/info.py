@@ -21,7 +21,7 @@ def run(
     With --json: {"version", "python", "tensorflow", "keras", "devices", "presets", "preset",
     "config", "card"}.
     """
-    from qdnet_keras.presets import CARD, preset_folder, preset_names, read_preset_config
+    from qdnet_keras.model.presets import CARD, preset_folder, preset_names, read_preset_config
 
     folder = preset_folder(preset)
     config = read_preset_config(preset)

@@ -23,7 +23,7 @@ from qdnet_keras.cli.output import Report, print_json
 from qdnet_keras.errors import ImageError
 
 if TYPE_CHECKING:
-    from qdnet_keras.figures import Tile
+    from qdnet_keras.figures.ladder import Tile
     from qdnet_keras.outcomes import Enhanced
 
 PAGE = 7.2  # inches: a figure over two columns of print
@@ -98,7 +98,7 @@ def run(
 def _draw(tiles: "list[Tile]", columns: int, suffix: str) -> bytes:
     from PIL import Image
 
-    from qdnet_keras.figures import ladder, ladder_svg
+    from qdnet_keras.figures.ladder import ladder, ladder_svg
 
     if suffix == ".svg":
         return ladder_svg(tiles, columns=columns, for_print=True).encode()

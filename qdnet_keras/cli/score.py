@@ -25,8 +25,8 @@ from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
 
 if TYPE_CHECKING:
     from qdnet_keras.client import Client
-    from qdnet_keras.images import Photo
     from qdnet_keras.outcomes import Score
+    from qdnet_keras.photos.files import Photo
 
 UNFAMILIAR = "not a photograph it knows"
 
@@ -57,7 +57,7 @@ def run(
 
     With --json: {"file", "score", "score_std", "interval", "novelty"} or {"file", "error"}.
     """
-    from qdnet_keras.images import find_photos
+    from qdnet_keras.photos.files import find_photos
 
     check_server_options(context, server, ("preset", "working_size"))
     files: list[str] = []
@@ -78,7 +78,7 @@ def score_all(
     folder: str = "",
 ) -> None:
     """Reports the score of every file, found in `folder`. Raises `typer.Exit` if some failed."""
-    from qdnet_keras.presets import preset_folder
+    from qdnet_keras.model.presets import preset_folder
 
     preset_folder(preset)
 

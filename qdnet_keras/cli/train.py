@@ -12,7 +12,7 @@ from qdnet_keras.cli.common import import_tensorflow
 from qdnet_keras.cli.output import print_json
 
 if TYPE_CHECKING:
-    from qdnet_keras.config import Config
+    from qdnet_keras.training.config import Config
 
 
 def run(
@@ -50,15 +50,15 @@ def run(
 
     With --json: {"run", "preset", "epochs", "val_srocc", "val_plcc"}.
     """
-    from qdnet_keras.config import load_config
     from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.training.config import load_config
 
     stored = out / "config.yaml"
     source = config or (stored if resume and stored.exists() else "open-tm")
     settings: Config = load_config(source, overrides or ())
     manifest = read_manifest(data)
     import_tensorflow()
-    from qdnet_keras.training import train
+    from qdnet_keras.training.loop import train
 
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         train(manifest, settings, out, resume)

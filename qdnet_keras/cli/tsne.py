@@ -88,8 +88,8 @@ def run(
     import numpy as np
     from sklearn.manifold import trustworthiness
 
-    from qdnet_keras.scoring import posterior_means
-    from qdnet_keras.tsne import draw_latents, place_latents
+    from qdnet_keras.figures.tsne import draw_latents, place_latents
+    from qdnet_keras.model.scoring import posterior_means
 
     files = [rendering.file for rendering in manifest.renderings]
     with Progress() as progress:

@@ -21,8 +21,8 @@ from qdnet_keras.client.pictures import check_renderable, to_file
 from qdnet_keras.client.rest_transport import RestTransport
 from qdnet_keras.client.transport import CallError, Transport
 from qdnet_keras.errors import ServerError, ServerUnreachableError
-from qdnet_keras.images import Photo, check_pixels, read_photo, read_photo_and_bytes
 from qdnet_keras.outcomes import Enhanced, Score
+from qdnet_keras.photos.files import Photo, check_pixels, read_photo, read_photo_and_bytes
 
 __all__ = ["Client"]
 

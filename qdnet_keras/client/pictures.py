@@ -10,7 +10,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from qdnet_keras.errors import ImageError
-from qdnet_keras.images import Photo, from_float, to_float, working_copy
+from qdnet_keras.photos.files import Photo, from_float, to_float, working_copy
 
 MAX_PIXELS = 32_000_000  # of one picture; the exported graph refuses more
 _BIT_DEPTH, _COLOUR_TYPE = 24, 25  # offsets in a PNG

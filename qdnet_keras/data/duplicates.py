@@ -33,7 +33,7 @@ def perceptual_hash(pixels: np.ndarray) -> np.ndarray:
 
 
 class PerceptualHash:
-    """The hash as a feature, see `qdnet_keras.baselines.features.Describes`."""
+    """The hash as a feature, see `qdnet_keras.evaluation.methods.features.Describes`."""
 
     cache_name = "phash"
     in_process = False

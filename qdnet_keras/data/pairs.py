@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from qdnet_keras.data.manifest import Manifest, Rendering
 from qdnet_keras.errors import DataError
-from qdnet_keras.images import read_photo, working_copy
+from qdnet_keras.photos.files import read_photo, working_copy
 
 
 @dataclass(frozen=True)

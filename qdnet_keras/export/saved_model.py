@@ -1,0 +1,289 @@
+"""Exports a network as a SavedModel for TF-Serving: preprocessing and whole algorithm in the graph.
+
+| signature | inputs | outputs |
+|---|---|---|
+| `score`, also `serving_default` | `image` uint8 `[B, H, W, 3]` | `SCORES` `[B]` |
+| `enhance` | `image`, `target` float32 `[B]` | `image` like the input, and `RESULTS` |
+| `score_bytes` | `image_bytes` string `[B]`, PNG or JPEG | `SCORES` `[B]` |
+| `enhance_bytes` | `image_bytes`, `target` | `image_bytes` (PNG), and `RESULTS` |
+
+`SCORES` are `score`, `score_std` and `novelty`, float32, see `qdnet_keras.outcomes.Score`.
+`RESULTS` are `score_before`, `score_after`, `epsilon` (float32) and `reached` (bool), each `[B]`.
+The pictures of one `*_bytes` request may differ in size; an alpha channel goes through
+`enhance_bytes` as it is. Every row is computed on its own, except that the rows of `score` share a
+pass of the encoder. Unfit input is refused with INVALID_ARGUMENT and a sentence before anything
+large is allocated.
+"""
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from qdnet_keras.errors import OutputError, PresetError
+from qdnet_keras.export import pictures as graph_images
+from qdnet_keras.export import warmup
+from qdnet_keras.export.pictures import (
+    checked,
+    decode_picture,
+    from_float,
+    size_checks,
+    working_copy,
+)
+from qdnet_keras.model.enhancement import BAND_PIXELS, TOLERANCE, find_change, render
+from qdnet_keras.model.qdnet import QDNet
+from qdnet_keras.model.scoring import WORKING_SIDE
+
+MAX_PIXELS = 32_000_000
+MAX_BATCH = 32
+SCORES = ("score", "score_std", "novelty")
+RESULTS = ("score_before", "score_after", "epsilon", "reached")
+
+IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
+IMAGE_BYTES = tf.TensorSpec([None], tf.string, "image_bytes")
+TARGET = tf.TensorSpec([None], tf.float32, "target")
+
+
+class Endpoints:
+    """The four signatures of a network as graph functions.
+
+    Args:
+        model: Network with a filled bank when `sampler` is `"bank"`.
+        sampler, tolerance: As for `enhance_pixels`; fixed in the export.
+        long_side: Long side of the working copy, pixels.
+        max_pixels: Most pixels of a picture, and of all pictures of an `image` tensor together.
+    """
+
+    def __init__(
+        self,
+        model: QDNet,
+        *,
+        sampler: str = "bank",
+        tolerance: float = TOLERANCE,
+        long_side: int = WORKING_SIDE,
+        max_pixels: int = MAX_PIXELS,
+    ):
+        self.model = model
+        self.tolerance = tolerance
+        self.long_side = long_side
+        self.max_pixels = max_pixels
+        # As functions of their own the network is traced, and stored, once and not per signature.
+        copy, scalars = tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None])
+        self._score_copy = tf.function(model).get_concrete_function(copy)
+        self._find_change = tf.function(
+            lambda image, target: find_change(
+                model, sampler, image, target, np.float32(tolerance), np.int32(0)
+            )
+        ).get_concrete_function(copy, scalars)
+        self._enhance = tf.function(self._enhance_picture, autograph=False).get_concrete_function(
+            tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([])
+        )
+
+    def signatures(self) -> dict[str, tuple[Any, list[tf.TensorSpec]]]:
+        """Graph function and input specification of each signature."""
+        return {
+            "score": (self.score, [IMAGE]),
+            "enhance": (self.enhance, [IMAGE, TARGET]),
+            "score_bytes": (self.score_bytes, [IMAGE_BYTES]),
+            "enhance_bytes": (self.enhance_bytes, [IMAGE_BYTES, TARGET]),
+        }
+
+    def score(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._score(self._checked_image(image))
+
+    def enhance(self, image: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = self._checked_image(image)
+        target = _checked_target(target, tf.shape(image)[0])
+        return _map_rows(
+            lambda row: self._enhance(row[0], row[1]),
+            (image, target),
+            {"image": tf.TensorSpec([None, None, 3], tf.uint8), **_RESULT_SPECS},
+        )
+
+    def score_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        def score(data: tf.Tensor) -> dict[str, tf.Tensor]:
+            scores = self._score(decode_picture(data, self.max_pixels)[None])
+            return {name: values[0] for name, values in scores.items()}
+
+        specs = {name: tf.TensorSpec([], tf.float32) for name in SCORES}
+        return _map_rows(score, _checked_batch(image_bytes, 1), specs)
+
+    def enhance_bytes(self, image_bytes: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
+        def enhance(row: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+            picture = decode_picture(row[0], self.max_pixels, channels=4)
+            outputs = self._enhance(picture[..., :3], row[1])
+            return {"image_bytes": _encode(outputs.pop("image"), picture[..., 3:]), **outputs}
+
+        image_bytes = _checked_batch(image_bytes, 1)
+        target = _checked_target(target, tf.shape(image_bytes)[0])
+        specs = {"image_bytes": tf.TensorSpec([], tf.string), **_RESULT_SPECS}
+        return _map_rows(enhance, (image_bytes, target), specs)
+
+    def _checked_image(self, image: tf.Tensor) -> tf.Tensor:
+        image = _checked_batch(image, 4)
+        shape = tf.shape(image, tf.int64)
+        too_many = (
+            f"The pictures of a request exceed {self.max_pixels / 1e6:g} megapixels together; "
+            "send fewer at a time."
+        )
+        checks = size_checks(shape[1:3], self.max_pixels)
+        return checked(image, [*checks, (tf.reduce_prod(shape[:3]) <= self.max_pixels, too_many)])
+
+    def _score(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._score_copy(working_copy(image, self.long_side))
+
+    def _enhance_picture(self, picture: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`enhancement.enhance_pixels` of uint8 `[H, W, 3]`."""
+        image = picture[None]
+        change = self._find_change(working_copy(image, self.long_side), target[None])
+        before, epsilon = change.score_before[0], change.epsilon[0]
+
+        def rendered() -> tuple[tf.Tensor, tf.Tensor]:
+            output = self._render(change, image)
+            return output[0], self._score(output)["score"][0]
+
+        output, after = tf.cond(epsilon == 0.0, lambda: (picture, before), rendered)
+        reached = tf.abs(after - target) <= self.tolerance
+        results = zip(RESULTS, (before, after, epsilon, reached), strict=True)
+        return {"image": output, **dict(results)}
+
+    def _render(self, change: Any, image: tf.Tensor) -> tf.Tensor:
+        """`enhancement.render_pixels` of uint8 `[1, H, W, 3]`."""
+        size = tf.shape(image)[1:3]
+
+        def band(first: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+            pixels = graph_images.to_float(image[:, first:stop])
+            return from_float(render(self.model, change, pixels, tf.stack([first, 0]), size))
+
+        rows = tf.maximum(1, BAND_PIXELS // size[1])
+        return graph_images.in_bands(band, size[0], rows, tf.uint8, 3)
+
+
+_RESULT_SPECS = {
+    **{name: tf.TensorSpec([], tf.float32) for name in RESULTS[:3]},
+    "reached": tf.TensorSpec([], tf.bool),
+}
+
+
+def _map_rows(function: Any, rows: Any, specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    """One row after the other: a result never depends on its neighbours, nor does the memory."""
+    return tf.map_fn(function, rows, fn_output_signature=specs, parallel_iterations=1)
+
+
+def _checked_batch(tensor: tf.Tensor, rank: int) -> tf.Tensor:
+    """The rank is checked first: a wrong one aborts the process in later kernels."""
+    tensor = tf.ensure_shape(tensor, [None] * (rank - 1) + [3] if rank > 1 else [None])
+    count = tf.shape(tensor)[0]
+    too_many = f"A request may hold at most {MAX_BATCH} pictures; send fewer at a time."
+    return checked(
+        tensor, [(count > 0, "The batch is empty; send a picture."), (count <= MAX_BATCH, too_many)]
+    )
+
+
+def _checked_target(target: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    target = tf.ensure_shape(target, [None])
+    in_range = tf.reduce_all((target >= 0.0) & (target <= 100.0))  # false for NaN
+    return checked(
+        target,
+        [
+            (tf.shape(target)[0] == count, "There must be one target for each picture."),
+            (in_range, "Every target must be a score in 0..100."),
+        ],
+    )
+
+
+def _encode(pixels: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    """PNG bytes; the alpha channel is left out where every pixel is opaque."""
+    return tf.cond(
+        tf.reduce_all(alpha == 255),
+        lambda: tf.io.encode_png(pixels, compression=3),
+        lambda: tf.io.encode_png(tf.concat([pixels, alpha], axis=-1), compression=3),
+    )
+
+
+def export(model: QDNet, out: str | Path, version: int | None = None, **options: Any) -> Path:
+    """Writes `out/VERSION/`, which appears only when it is complete.
+
+    Args:
+        out: Folder of the model's versions, `--model_base_path` of TF-Serving.
+        version: Number of the version, by default one above the highest there is.
+        **options: See `Endpoints`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        OutputError: If the version exists already or the folder cannot be written.
+        PresetError: If the sampler is the bank and the model has none.
+    """
+    if options.get("sampler", "bank") == "bank" and not model.bank_size:
+        raise PresetError("The preset has no bank of qualities; export with the sampler prior.")
+    out = Path(out)
+    if version is not None and (out / str(version)).exists():
+        raise OutputError(f"{out / str(version)} exists already; choose another version.")
+    try:
+        with _new_folder(out) as folder:
+            archive = keras.export.ExportArchive()
+            for name, (function, specs) in Endpoints(model, **options).signatures().items():
+                archive.add_endpoint(name, function, specs)
+            archive.write_out(str(folder), verbose=False)
+            warmup.write(folder, out.resolve().name)
+            return _publish(folder, out, version)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written ({error.strerror or error}).") from error
+
+
+@contextlib.contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A hidden folder in `out`, whose name TF-Serving ignores; removed unless it was renamed."""
+    folder = out / f".exporting-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(folder: Path, out: Path, version: int | None) -> Path:
+    while True:
+        number = version if version is not None else _next_version(out)
+        final = out / str(number)
+        try:
+            return folder.rename(final)
+        except OSError:
+            if version is not None or not final.exists():
+                raise  # an export beside this one took the number: try the next
+
+
+def _next_version(out: Path) -> int:
+    taken = [int(entry.name) for entry in out.iterdir() if entry.name.isdecimal()]
+    return max(taken, default=0) + 1
+
+
+def describe(folder: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """Inputs and outputs of each signature of an exported version.
+
+    Returns:
+        `{"score": {"inputs": {"image": "uint8 [?, ?, ?, 3]"}, "outputs": {...}}, ...}`.
+    """
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    return {
+        name: {
+            "inputs": {key: _kind(info) for key, info in sorted(signature.inputs.items())},
+            "outputs": {key: _kind(info) for key, info in sorted(signature.outputs.items())},
+        }
+        for name, signature in sorted(saved.meta_graphs[0].signature_def.items())
+        if not name.startswith("__")
+    }
+
+
+def _kind(info: meta_graph_pb2.TensorInfo) -> str:
+    sizes = ["?" if dim.size < 0 else str(dim.size) for dim in info.tensor_shape.dim]
+    return f"{tf.as_dtype(info.dtype).name} [{', '.join(sizes)}]"

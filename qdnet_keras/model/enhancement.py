@@ -1,0 +1,418 @@
+"""Renders a picture at a target score: eq. (5) and (6) of the paper, closed over the re-score.
+
+1. Choose z̄ with a better (worse) Q than the picture's; farther ones until the rendering at z̄
+   scores beyond the target. Where none does, the best rendering seen is the answer.
+2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|.
+3. Render, score the rendering itself, and correct ε until that score meets the target.
+
+The qualities tried do not depend on the target, so that a higher target never ends lower.
+
+The rendering is the picture plus the change G(n, ẑ) − G(n, z): at ε = 0 it is the picture itself,
+and what the decoder cannot reproduce is kept. Steps 1 to 3 see a small working copy; the change
+is a grid of colour transforms that `render` applies to the original pixels, tile by tile.
+
+`enhance_pixels`, `render_pixels` and `render_tile` take arrays; the other functions are TensorFlow
+graphs over a batch whose rows do not influence each other.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy.stats import chi2
+
+from qdnet_keras.model.decoder import add_change
+from qdnet_keras.model.qdnet import QDNet
+from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
+from qdnet_keras.outcomes import Enhanced
+from qdnet_keras.photos.files import from_float, to_float, working_copy
+
+SAMPLERS = ("bank", "prior")
+TOLERANCE = 1.0  # MOS
+SMALLEST_GAIN = 0.1  # MOS by which a rendering must be nearer than the picture to replace it
+OFFSETS = (6.0, 14.0, 24.0, 40.0)  # MOS between Q(z̄) and the picture's score, tried in this order
+NEIGHBOURS = 8
+PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
+CLIMB_STEPS, CLIMB_RATE = 100, 0.1
+SEARCH_STEPS, SEARCH_TOLERANCE = 60, 0.01
+RENDERINGS = 8  # at most, in the closed loop
+BAND_PIXELS = 1 << 19
+
+
+class Change(NamedTuple):
+    """What `find_change` found for each picture of a batch, float32.
+
+    `grid` `[B, cells_y, cells_x, depth * 12]` applies to pixels normalised by `mean` and `std`
+    `[B, 3]`; `epsilon`, `score_before` and `score_after` (of the working copy) are `[B]`.
+    """
+
+    grid: tf.Tensor
+    mean: tf.Tensor
+    std: tf.Tensor
+    epsilon: tf.Tensor
+    score_before: tf.Tensor
+    score_after: tf.Tensor
+
+
+def enhance_pixels(
+    model: QDNet,
+    pixels: np.ndarray,
+    target: float,
+    *,
+    sampler: str = "bank",
+    tolerance: float = TOLERANCE,
+    long_side: int = WORKING_SIDE,
+    seed: int = 0,
+) -> Enhanced:
+    """Renders a picture at the score asked for, or as near to it as the model can.
+
+    Args:
+        model: Network with a filled bank when `sampler` is `"bank"`.
+        pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded, sides ≥ 32.
+        target: Score, MOS units 0..100.
+        sampler: `"bank"` takes z̄ from qualities of training pictures near to z; `"prior"` draws
+            it from N(0, I) as in the paper.
+        tolerance: Largest |score_after − target| that counts as reached, MOS units.
+        long_side: Long side of the working copy, pixels.
+        seed: Seed of the prior's draws.
+
+    Raises:
+        ValueError: If the target is not in 0..100, the sampler is unknown or the bank is empty.
+    """
+    if not 0.0 <= target <= 100.0:
+        raise ValueError(f"The target must be a score in 0..100. Received: target={target}")
+    if sampler not in SAMPLERS:
+        raise ValueError(f"The sampler must be one of {SAMPLERS}. Received: sampler={sampler!r}")
+    if sampler == "bank" and not model.bank_size:
+        raise ValueError("The model has no latent bank; use sampler='prior' or fill one.")
+    working = working_copy(pixels, long_side)
+    change = _graphs(model).find[sampler](
+        working[None], np.array([target], np.float32), np.float32(tolerance), np.int32(seed)
+    )
+    epsilon, before = float(change.epsilon[0]), float(change.score_before[0])
+    if epsilon == 0.0:
+        output, after = pixels.copy(), before
+    else:
+        output = render_pixels(model, change, pixels)
+        after = score_pixels(model, output, long_side).score
+    return Enhanced(output, target, before, after, epsilon, abs(after - target) <= tolerance)
+
+
+def find_change(
+    model: QDNet,
+    sampler: str,
+    image: tf.Tensor,
+    target: tf.Tensor,
+    tolerance: tf.Tensor,
+    seed: tf.Tensor,
+) -> Change:
+    """Steps 1 to 3 for a batch of working copies.
+
+    Args:
+        sampler: One of `SAMPLERS`.
+        image: float32 `[B, height, width, 3]` in 0..1.
+        target: float32 `[B]`, MOS units.
+        tolerance: float32 scalar, MOS units.
+        seed: int32 scalar.
+    """
+    contents, z, _ = model.encode(image)
+    _, mean, std = model.encoder.split(image)
+    before = tf.clip_by_value(model.score_latent(z), 0.0, 100.0)
+    upward = tf.where(target >= before, 1.0, -1.0)
+
+    def rescore(new_z: tf.Tensor) -> tf.Tensor:
+        rendered = model.rerender(image, contents, z, new_z)
+        rendered = tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
+        _, loc, _ = model.encode(rendered)
+        return tf.clip_by_value(model.score_latent(loc), 0.0, 100.0)
+
+    def needs_more(end, exhausted):
+        passed = upward * (end - target) >= 0.0
+        return ~passed & ~exhausted & (tf.abs(before - target) > tolerance)
+
+    def attempt(count, far, end, exhausted):
+        goal = upward * before + tf.gather(OFFSETS, count)
+        new_far = choose_latent(model, z, upward, goal, seed, sampler)
+        new_end = rescore(new_far)
+        better = needs_more(end, exhausted) & (upward * new_end > upward * end)
+        far, end = tf.where(better[:, None], new_far, far), tf.where(better, new_end, end)
+        return count + 1, far, end, exhausted | (upward * model.score_latent(new_far) < goal)
+
+    _, far, end, _ = tf.while_loop(
+        lambda count, far, *state: (count < len(OFFSETS)) & tf.reduce_any(needs_more(*state)),
+        attempt,
+        (0, z, before, tf.zeros_like(target, tf.bool)),
+    )
+    guess = search_epsilon(model, z, far, target)
+    epsilon, after = close_loop(
+        lambda epsilon: rescore(_mix(z, far, epsilon)), before, end, target, guess, tolerance
+    )
+    grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
+    return Change(grid, mean, std, epsilon, before, after)
+
+
+def choose_latent(
+    model: QDNet,
+    z: tf.Tensor,
+    upward: tf.Tensor,
+    goal: tf.Tensor,
+    seed: tf.Tensor,
+    sampler: str,
+) -> tf.Tensor:
+    """z̄ `[B, latent_dim]`, near to z, with upward · Q(z̄) ≥ goal where there is one.
+
+    `"bank"`: the mean of the nearest accepted items; the mean of several is a more typical
+    quality than any one. `"prior"`: the nearest accepted of a block of draws from N(0, I), more
+    blocks while none is. When nothing is accepted, the most extreme item known is taken and, for
+    the prior, moved along the gradient of Q inside the ball that holds 99 % of the prior.
+
+    Args:
+        upward: 1 to raise the score, −1 to lower it, `[B]`.
+        goal: Score to reach times `upward`, MOS units, `[B]`.
+    """
+    if sampler == "bank":
+        return _nearest_accepted(model, tf.convert_to_tensor(model.bank), z, upward, goal)
+    best = tf.zeros_like(z)
+    best_value = tf.fill(tf.shape(goal), -np.inf)
+
+    def draw(block, best, best_value):
+        noise_seed = tf.stack([seed, block])
+        candidates = tf.random.stateless_normal([PRIOR_DRAWS, model.latent_dim], noise_seed)
+        found = _nearest_accepted(model, candidates, z, upward, goal, neighbours=1)
+        value = upward * model.score_latent(found)
+        better = (best_value < goal) & (value > best_value)
+        return (
+            block + 1,
+            tf.where(better[:, None], found, best),
+            tf.where(better, value, best_value),
+        )
+
+    _, best, best_value = tf.while_loop(
+        lambda block, _, value: (block < PRIOR_BLOCKS) & tf.reduce_any(value < goal),
+        draw,
+        (0, best, best_value),
+    )
+    return _climb(model, best, upward, goal)
+
+
+def _nearest_accepted(
+    model: QDNet,
+    candidates: tf.Tensor,
+    z: tf.Tensor,
+    upward: tf.Tensor,
+    goal: tf.Tensor,
+    neighbours: int = NEIGHBOURS,
+) -> tf.Tensor:
+    """Mean of the `neighbours` accepted candidates nearest to each z, else of the most extreme.
+
+    A mean that falls short of the goal although its members do not is replaced by the nearest.
+    """
+    neighbours = min(neighbours, candidates.shape[0])
+    value = upward[:, None] * model.score_latent(candidates)[None, :]
+    distance = tf.reduce_sum(tf.square(z[:, None, :] - candidates[None, :, :]), axis=-1)
+    short = tf.maximum(goal[:, None] - value, 0.0)
+    cost = tf.where(short > 0.0, 1e6 * (1.0 + short), distance)
+    nearest = tf.gather(candidates, tf.math.top_k(-cost, neighbours).indices)
+    mean = tf.reduce_mean(nearest, axis=1)
+    mean_value = upward * model.score_latent(mean)
+    first_value = upward * model.score_latent(nearest[:, 0])
+    use_mean = mean_value >= tf.minimum(goal, first_value)
+    return tf.where(use_mean[:, None], mean, nearest[:, 0])
+
+
+def _climb(model: QDNet, z: tf.Tensor, upward: tf.Tensor, goal: tf.Tensor) -> tf.Tensor:
+    """Moves latents that miss their goal up the gradient of Q, inside the prior's 99 % ball."""
+    radius = np.float32(np.sqrt(chi2.ppf(0.99, model.latent_dim)))
+
+    def step(count, z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = upward * model.score_latent(z)
+        slope = tf.math.l2_normalize(tape.gradient(value, z), axis=-1)
+        moved = tf.clip_by_norm(z + CLIMB_RATE * slope, radius, axes=[-1])
+        return count + 1, tf.where((value < goal)[:, None], moved, z)
+
+    return tf.while_loop(lambda count, _: count < CLIMB_STEPS, step, (0, z))[1]
+
+
+def search_epsilon(model: QDNet, z: tf.Tensor, far: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Minimises |Q(ε z̄ + (1 − ε) z) − target| over ε in 0..1 by safeguarded gradient descent.
+
+    Every step follows the gradient of the absolute difference by Polyak's step length (the
+    difference over its slope); a step that leaves the bracket of the crossing, or is not a
+    number, is replaced by a bisection. Returns the best ε seen, `[B]`.
+    """
+    zero = tf.zeros_like(target)
+    gap_at_zero, _ = _latent_gap(model, z, far, zero, target)
+
+    def step(count, epsilon, low, high, best, best_gap):
+        gap, slope = _latent_gap(model, z, far, epsilon, target)
+        better = (tf.abs(gap) < best_gap) & (best_gap > SEARCH_TOLERANCE)
+        best, best_gap = tf.where(better, epsilon, best), tf.where(better, tf.abs(gap), best_gap)
+        before_crossing = tf.sign(gap) == tf.sign(gap_at_zero)
+        low = tf.where(before_crossing, epsilon, low)
+        high = tf.where(before_crossing, high, epsilon)
+        descended = epsilon - gap / slope
+        inside = (descended > low) & (descended < high)
+        return count + 1, tf.where(inside, descended, 0.5 * (low + high)), low, high, best, best_gap
+
+    start = (0, 0.5 + zero, zero, 1.0 + zero, zero, tf.abs(gap_at_zero))
+    return tf.while_loop(
+        lambda count, *state: (count < SEARCH_STEPS) & tf.reduce_any(state[-1] > SEARCH_TOLERANCE),
+        step,
+        start,
+    )[4]
+
+
+def _latent_gap(
+    model: QDNet, z: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor, target: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Q(ε z̄ + (1 − ε) z) − target and its derivative by ε, each `[B]`."""
+    with tf.GradientTape() as tape:
+        tape.watch(epsilon)
+        gap = model.score_latent(_mix(z, far, epsilon)) - target
+    return gap, tape.gradient(gap, epsilon)
+
+
+def close_loop(
+    rescore: Callable[[tf.Tensor], tf.Tensor],
+    before: tf.Tensor,
+    end: tf.Tensor,
+    target: tf.Tensor,
+    epsilon: tf.Tensor,
+    tolerance: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Corrects ε by regula falsi (Illinois variant) until the rendering's score meets the target.
+
+    Args:
+        rescore: Function from ε `[B]` to the score of the rendering `[B]`.
+        before, end: Its scores at ε = 0, the picture as it is, and at ε = 1, MOS units, `[B]`.
+        target: Score asked for, MOS units, `[B]`.
+        epsilon: First guess, `[B]`.
+        tolerance: Scalar, MOS units.
+
+    Returns:
+        `(epsilon, score)`, the best seen for each row: one of the ends where the target does not
+        lie between them, the picture as it is where the other is hardly nearer.
+    """
+    zero, one = tf.zeros_like(target), tf.ones_like(target)
+    upward = tf.sign(target - before)
+    low_gap, high_gap = upward * (before - target), upward * (end - target)
+    end_is_nearer = tf.abs(high_gap) + SMALLEST_GAIN < tf.abs(low_gap)
+    best = tf.where(end_is_nearer, one, zero)
+    best_score = tf.where(end_is_nearer, end, before)
+
+    def unfinished(best_score: tf.Tensor) -> tf.Tensor:
+        return (tf.abs(best_score - target) > tolerance) & (upward * (end - target) > 0.0)
+
+    def falsi(low, low_gap, high, high_gap):
+        return low - low_gap * (high - low) / (high_gap - low_gap)
+
+    def step(count, epsilon, low, low_gap, high, high_gap, best, best_score):
+        score = rescore(epsilon)
+        better = unfinished(best_score) & (tf.abs(score - target) < tf.abs(best_score - target))
+        best, best_score = tf.where(better, epsilon, best), tf.where(better, score, best_score)
+        gap = upward * (score - target)
+        short = gap < 0.0
+        # Illinois: the end that stays put counts half, so that it cannot hold the search back.
+        low_gap, high_gap = (
+            tf.where(short, gap, 0.5 * low_gap),
+            tf.where(short, 0.5 * high_gap, gap),
+        )
+        low, high = tf.where(short, epsilon, low), tf.where(short, high, epsilon)
+        epsilon = falsi(low, low_gap, high, high_gap)
+        return count + 1, epsilon, low, low_gap, high, high_gap, best, best_score
+
+    inside = (epsilon > 0.0) & (epsilon < 1.0)
+    start = tf.where(inside, epsilon, falsi(zero, low_gap, one, high_gap))
+    result = tf.while_loop(
+        lambda count, *state: (count < RENDERINGS) & tf.reduce_any(unfinished(state[-1])),
+        step,
+        (0, start, zero, low_gap, one, high_gap, best, best_score),
+    )
+    return result[-2], result[-1]
+
+
+def render(
+    model: QDNet, change: Change, tile: tf.Tensor, origin: tf.Tensor, size: tf.Tensor
+) -> tf.Tensor:
+    """Applies a change to a part of the original pixels.
+
+    Args:
+        tile: float32 `[B, rows, columns, 3]` in 0..1.
+        origin: int32 `[2]`, row and column of its first pixel in the picture.
+        size: int32 `[2]`, height and width of the whole picture.
+
+    Returns:
+        float32 `[B, rows, columns, 3]`, not clipped.
+    """
+    content = (tile - change.mean[:, None, None, :]) / change.std[:, None, None, :]
+    rows, columns = tf.shape(tile)[1], tf.shape(tile)[2]
+    pixels = (origin[0] + tf.range(rows), origin[1] + tf.range(columns))
+    return add_change(tile, model.decoder.render(change.grid, content, pixels, size))
+
+
+def render_pixels(model: QDNet, change: Change, pixels: np.ndarray) -> np.ndarray:
+    """Applies a change to a whole picture, uint8 or uint16 `[height, width, 3]`, in bands."""
+    height, width = pixels.shape[:2]
+    output = np.empty_like(pixels)
+    rows = max(1, BAND_PIXELS // width)
+    for first in range(0, height, rows):
+        band = slice(first, first + rows)
+        output[band] = render_tile(model, change, pixels[band], (first, 0), (height, width))
+    return output
+
+
+def render_tile(
+    model: QDNet,
+    change: Change,
+    pixels: np.ndarray,
+    origin: tuple[int, int],
+    size: tuple[int, int],
+) -> np.ndarray:
+    """Applies a change to a tile of a picture that need not be in memory as a whole.
+
+    The tiles of a picture, rendered one by one, are those of the picture rendered at once.
+
+    Args:
+        change: What `find_change` found on a working copy of the whole picture.
+        pixels: The tile, uint8 or uint16 `[rows, columns, 3]`.
+        origin: Row and column of its first pixel in the picture.
+        size: Height and width of the picture.
+
+    Returns:
+        The tile re-rendered, shape and dtype of `pixels`.
+    """
+    place = (np.array(origin, np.int32), np.array(size, np.int32))
+    rendered = _graphs(model).render(change, to_float(pixels)[None], *place)
+    return from_float(rendered[0].numpy(), pixels.dtype)
+
+
+def _mix(z: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    return z + epsilon[:, None] * (far - z)
+
+
+class _Graphs(NamedTuple):
+    find: dict[str, Callable]
+    render: Callable
+
+
+def _graphs(model: QDNet) -> _Graphs:
+    """The functions above as graphs for all picture sizes, traced once a model."""
+    if not hasattr(model, "_enhancement_graphs"):
+        picture = tf.TensorSpec([None, None, None, 3], tf.float32)
+        scalar, integer = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+        vector = tf.TensorSpec([None], tf.float32)
+
+        def find(sampler: str) -> Callable:
+            return tf.function(
+                lambda *inputs: find_change(model, sampler, *inputs),
+                input_signature=[picture, vector, scalar, integer],
+            )
+
+        model._enhancement_graphs = _Graphs(
+            find={sampler: find(sampler) for sampler in SAMPLERS},
+            render=tf.function(lambda *inputs: render(model, *inputs), reduce_retracing=True),
+        )
+    return model._enhancement_graphs

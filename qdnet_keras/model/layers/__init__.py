@@ -1,0 +1,20 @@
+"""The Keras layers of QD-net, one class a file."""
+
+from qdnet_keras.model.layers.adain import AdaIN, AdaINBlock
+from qdnet_keras.model.layers.bilateral_grid import BilateralGrid
+from qdnet_keras.model.layers.gaussian_posterior import GaussianPosterior
+from qdnet_keras.model.layers.instance_split import InstanceSplit
+from qdnet_keras.model.layers.natural_statistics import NaturalStatistics
+from qdnet_keras.model.layers.novelty import Novelty
+from qdnet_keras.model.layers.resize_like import ResizeLike
+
+__all__ = [
+    "AdaIN",
+    "AdaINBlock",
+    "BilateralGrid",
+    "GaussianPosterior",
+    "InstanceSplit",
+    "NaturalStatistics",
+    "Novelty",
+    "ResizeLike",
+]

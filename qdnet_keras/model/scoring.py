@@ -1,0 +1,83 @@
+"""Scores of files, pictures and whole manifests."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from qdnet_keras.data.manifest import Manifest
+from qdnet_keras.model.qdnet import QDNet
+from qdnet_keras.outcomes import Score
+from qdnet_keras.photos.files import read_photo, working_copy
+
+WORKING_SIDE = 512
+BATCH = 8
+
+
+def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE) -> Score:
+    """Scores one picture.
+
+    Args:
+        pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded.
+        long_side: The score is computed on a copy of at most this long side.
+    """
+    outputs = _scorer(model)(working_copy(pixels, long_side)[None])
+    return Score(*(float(outputs[name][0]) for name in ("score", "score_std", "novelty")))
+
+
+def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
+    """Scores of all renderings of a manifest, float32 `[count]`."""
+    files = [rendering.file for rendering in manifest.renderings]
+    latents = posterior_means(model, files, long_side)
+    return np.clip(model.score_latent(latents), 0.0, 100.0)
+
+
+def posterior_means(
+    model: QDNet, files: Iterable[Path], long_side: int = WORKING_SIDE
+) -> np.ndarray:
+    """Means of p(z|x) of pictures, float32 `[count, latent_dim]`."""
+    return posteriors(model, files, long_side)[0]
+
+
+def posteriors(
+    model: QDNet, files: Iterable[Path], long_side: int = WORKING_SIDE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of p(z|x) of pictures, float32 `[count, latent_dim]` each."""
+    encode = _encoder(model)
+    batches = [encode(batch) for batch in same_size_batches(files, long_side)]
+    loc, scale = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return loc, scale
+
+
+def same_size_batches(files: Iterable[Path], long_side: int = WORKING_SIDE) -> Iterator[np.ndarray]:
+    """Working copies, float32 `[count, height, width, 3]`, neighbours of one size together."""
+    pending: list[np.ndarray] = []
+    for file in files:
+        copy = working_copy(read_photo(file).pixels, long_side)
+        if pending and (len(pending) == BATCH or pending[0].shape != copy.shape):
+            yield np.stack(pending)
+            pending = []
+        pending.append(copy)
+    if pending:
+        yield np.stack(pending)
+
+
+def _scorer(model: QDNet) -> Callable:
+    """Pictures → what the network says of them, as one graph for all sizes, once a model."""
+    if not hasattr(model, "_score_graph"):
+        model._score_graph = tf.function(
+            lambda image: model(image),
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
+        )
+    return model._score_graph
+
+
+def _encoder(model: QDNet) -> Callable:
+    """Pictures → `(loc, scale)`, likewise."""
+    if not hasattr(model, "_encode_graph"):
+        model._encode_graph = tf.function(
+            lambda image: model.encode(image)[1:],
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
+        )
+    return model._encode_graph

@@ -1,0 +1,98 @@
+"""HDR pictures of a folder as scenes to be tone-mapped."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from qdnet_keras.errors import DataError, ImageError
+from qdnet_keras.synthesis.exposures import EXPOSURES, photographs
+from qdnet_keras.synthesis.hdr import SUFFIXES, mend, normalise, read_scene, shrink
+from qdnet_keras.synthesis.panorama import cut_view, draw_views, is_panorama, panorama_width
+from qdnet_keras.synthesis.tmqi import MIN_SIDE
+from qdnet_keras.synthesis.tone_mapping.light import Array
+
+
+def find_sources(folder: Path) -> dict[str, Path]:
+    """HDR files and exposure stacks under `folder`, by name: their path as one word.
+
+    A folder is one exposure stack when it has an `exposures.txt`, or no HDR file but two or more
+    JPEG, PNG or WebP photographs.
+
+    Raises:
+        DataError: If there are none, or two get one name.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give one with HDR pictures.")
+    sources: dict[str, Path] = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in _sources_in(Path(place), sorted(names)):
+            *parents, _ = ("", *path.relative_to(folder).parts)
+            own = path.resolve().name if path.is_dir() else path.stem
+            name = "_".join([*filter(None, parents), own])
+            if name in sources:
+                raise DataError(f"{sources[name]} and {path} have the same name; rename one.")
+            sources[name] = path
+    if not sources:
+        raise DataError(
+            f"{folder} holds no HDR picture ({', '.join(sorted(SUFFIXES))}) or exposure stack."
+        )
+    return sources
+
+
+def scenes_of(
+    name: str, path: Path, *, views: int, size: tuple[int, int], seed: int
+) -> Iterator[tuple[str, Array]]:
+    """Names and scenes of one HDR picture: views of a panorama, or else the whole.
+
+    Args:
+        name: Of the picture; scenes are called `<name>_<number>`, or `<name>` if it is one.
+        path: See `read_scene`.
+        views: How many a panorama gives.
+        size: Width and height of a view; the long and the short side that others must fit in.
+        seed: Of the views.
+
+    Yields:
+        Linear RGB, float32 `[height, width, 3]`, log-average 1, see `normalise`.
+
+    Raises:
+        ImageError: See `read_scene`; or if a scene is too small for TMQI.
+    """
+    rgb = read_scene(path)
+    width, height = size
+    if is_panorama(rgb):
+        cameras = draw_views(views, generator(seed, name))
+        finest = panorama_width(width, min(view.fov for view in cameras))
+        panorama = normalise(mend(shrink(rgb, finest)))
+        _check_size(panorama, path)
+        for number, view in enumerate(cameras):
+            yield f"{name}_{number}", normalise(cut_view(panorama, view, width, height))
+        return
+    if rgb.shape[0] > rgb.shape[1]:
+        width, height = min(size), max(size)
+    whole = shrink(rgb, min(width, round(height * rgb.shape[1] / rgb.shape[0])))
+    _check_size(whole, path)
+    yield name, normalise(mend(whole))
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """Draws that depend on nothing but the seed and the name."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def _sources_in(folder: Path, names: list[str]) -> list[Path]:
+    hdr = [folder / n for n in names if n[0] != "." and Path(n).suffix.lower() in SUFFIXES]
+    is_stack = EXPOSURES in names or (not hdr and len(photographs(folder)) > 1)
+    return [folder] if is_stack else hdr
+
+
+def _check_size(rgb: Array, path: Path) -> None:
+    if min(rgb.shape[:2]) < MIN_SIDE:
+        raise ImageError(
+            f"{path} is {rgb.shape[1]}x{rgb.shape[0]} where it is used; {MIN_SIDE} pixels a side "
+            "are needed."
+        )

@@ -1,0 +1,66 @@
+"""Tone-mapping operators, exposure fusion, effects and deliberate faults, by name.
+
+Every operator takes a scene (linear RGB, float32 `[H, W, 3]`, positive, log-average 1, see
+`qdnet_keras.synthesis.hdr.normalise`) and returns a rendering (sRGB, float32 `[H, W, 3]` in 0..1).
+Names that ESPL-LIVE HDR uses too stand for the same published method, not the same program.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from qdnet_keras.synthesis.tone_mapping import (
+    bilateral,
+    effects,
+    faults,
+    gradient,
+    histogram,
+    opencv,
+    photographic,
+)
+from qdnet_keras.synthesis.tone_mapping.light import Array
+
+
+class Operator(NamedTuple):
+    """`kind` is "tmo" (tone mapping), "fusion" (of exposures) or "effect"."""
+
+    kind: str
+    render: Callable[[Array], Array]
+
+
+class Fault(NamedTuple):
+    """`render` takes a scene and a strength in 0..1.
+
+    `unseen` is what TMQI does not see of the fault, MOS units at full strength.
+    """
+
+    unseen: float
+    render: Callable[[Array, float], Array]
+
+
+OPERATORS = {
+    "ReinhardTMO": Operator("tmo", photographic.photographic),
+    "reinhard_local": Operator("tmo", photographic.dodge_and_burn),
+    "WardHistAdjTMO": Operator("tmo", histogram.histogram_adjustment),
+    "DurandTMO": Operator("tmo", bilateral.base_and_detail),
+    "FattalTMO": Operator("tmo", gradient.gradient_domain),
+    "drago": Operator("tmo", opencv.drago),
+    "mantiuk": Operator("tmo", opencv.mantiuk),
+    "reinhard_devlin": Operator("tmo", opencv.reinhard_devlin),
+    "mertens": Operator("fusion", opencv.mertens),
+    "surreal": Operator("effect", effects.surreal),
+    "grunge2": Operator("effect", effects.grunge),
+}
+
+FAULTS = {
+    "fault_underexposed": Fault(0.0, faults.underexposed),
+    "fault_overexposed": Fault(0.0, faults.overexposed),
+    "fault_low_contrast": Fault(0.0, faults.low_contrast),
+    "fault_harsh_contrast": Fault(20.0, faults.harsh_contrast),
+    "fault_washed_out": Fault(0.0, faults.washed_out),
+    "fault_halo": Fault(20.0, faults.halo),
+    "fault_oversaturated": Fault(30.0, faults.oversaturated),
+    "fault_desaturated": Fault(20.0, faults.desaturated),
+    "fault_warm_cast": Fault(30.0, faults.warm_cast),
+    "fault_green_cast": Fault(30.0, faults.green_cast),
+    "fault_blue_cast": Fault(30.0, faults.blue_cast),
+}
