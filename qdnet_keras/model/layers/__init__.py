@@ -6,6 +6,7 @@ from qdnet_keras.model.layers.gaussian_posterior import GaussianPosterior
 from qdnet_keras.model.layers.instance_split import InstanceSplit
 from qdnet_keras.model.layers.natural_statistics import NaturalStatistics
 from qdnet_keras.model.layers.novelty import Novelty
+from qdnet_keras.model.layers.published_statistics import PublishedStatistics
 from qdnet_keras.model.layers.resize_like import ResizeLike
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "InstanceSplit",
     "NaturalStatistics",
     "Novelty",
+    "PublishedStatistics",
     "ResizeLike",
 ]
