@@ -15,9 +15,9 @@ from pathlib import Path
 
 from qdnet_keras.synthesis.build import save_jpeg
 from qdnet_keras.synthesis.hdr import mend, normalise, read_scene
+from qdnet_keras.synthesis.light import Array
 from qdnet_keras.synthesis.panorama import View, cut_view
 from qdnet_keras.synthesis.tone_mapping import bilateral, effects, faults, opencv, photographic
-from qdnet_keras.synthesis.tone_mapping.light import Array
 
 SAMPLES = Path(__file__).resolve().parents[1] / "qdnet_keras" / "samples"
 WIDTH, HEIGHT = 480, 360

@@ -12,9 +12,9 @@ from PIL import Image
 from qdnet_keras.errors import DataError, ImageError
 from qdnet_keras.synthesis.exposures import align
 from qdnet_keras.synthesis.hdr import mend, normalise, read_scene, shrink, write_exr
+from qdnet_keras.synthesis.light import encode, key, luminance
 from qdnet_keras.synthesis.panorama import View, cut_view, draw_views, is_panorama, panorama_width
 from qdnet_keras.synthesis.scenes import find_sources, scenes_of
-from qdnet_keras.synthesis.tone_mapping.light import encode, key, luminance
 
 SAMPLES = Path(__file__).parents[1] / "qdnet_keras" / "samples" / "hdr"
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import spearmanr
 
+from qdnet_keras.synthesis.light import encode, expose, key, luminance, recolour
 from qdnet_keras.synthesis.tone_mapping import FAULTS, OPERATORS, bilateral, gradient, photographic
 from qdnet_keras.synthesis.tone_mapping.faults import overexposed, underexposed
 from qdnet_keras.synthesis.tone_mapping.histogram import histogram_adjustment, limit_slope
-from qdnet_keras.synthesis.tone_mapping.light import encode, expose, key, luminance, recolour
 from qdnet_keras.synthesis.tone_mapping.opencv import reproducible
 
 

@@ -21,16 +21,16 @@ from PIL import Image
 from qdnet_keras._version import __version__
 from qdnet_keras.errors import ConfigError, ImageError, OutputError
 from qdnet_keras.photos.files import from_float
+from qdnet_keras.synthesis.edits import MIN_STRENGTH
 from qdnet_keras.synthesis.hdr import write_exr
+from qdnet_keras.synthesis.light import Array
 from qdnet_keras.synthesis.scenes import find_sources, generator, scenes_of
 from qdnet_keras.synthesis.tmqi import MIN_SIDE, TMQI, tmqi
 from qdnet_keras.synthesis.tone_mapping import FAULTS, OPERATORS
-from qdnet_keras.synthesis.tone_mapping.light import Array
 from qdnet_keras.synthesis.tone_mapping.opencv import reproducible
 from qdnet_keras.synthesis.tone_mapping.photographic import photographic
 
 IMAGES, LABELS, SCORES, SETTINGS, HDR = "Images", "labels.csv", "scores.txt", "build.json", "hdr"
-MIN_STRENGTH = 0.25  # of a drawn fault
 
 
 @dataclass(frozen=True)

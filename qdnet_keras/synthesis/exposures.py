@@ -10,7 +10,7 @@ from PIL.ExifTags import IFD, Base
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.files import read_photo
-from qdnet_keras.synthesis.tone_mapping.light import Array
+from qdnet_keras.synthesis.light import Array
 
 EXPOSURES = "exposures.txt"
 _SAMPLES, _SMOOTHNESS = 300, 100.0  # of the response curve, nearest to the truth on sRGB bracketing

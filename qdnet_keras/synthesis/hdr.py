@@ -14,7 +14,7 @@ from imagecodecs import rgbe_decode
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats import MAX_PIXELS
 from qdnet_keras.synthesis.exposures import merge_exposures
-from qdnet_keras.synthesis.tone_mapping.light import Array, key, luminance
+from qdnet_keras.synthesis.light import Array, key, luminance
 
 EXR, RADIANCE, TIFF = (".exr",), (".hdr", ".pic"), (".tif", ".tiff")
 SUFFIXES = frozenset(EXR + RADIANCE + TIFF)

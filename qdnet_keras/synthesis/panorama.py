@@ -5,7 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from qdnet_keras.synthesis.tone_mapping.light import Array
+from qdnet_keras.synthesis.light import Array
 
 
 class View(NamedTuple):

@@ -10,9 +10,9 @@ import numpy as np
 from qdnet_keras.errors import DataError, ImageError
 from qdnet_keras.synthesis.exposures import EXPOSURES, photographs
 from qdnet_keras.synthesis.hdr import SUFFIXES, mend, normalise, read_scene, shrink
+from qdnet_keras.synthesis.light import Array
 from qdnet_keras.synthesis.panorama import cut_view, draw_views, is_panorama, panorama_width
 from qdnet_keras.synthesis.tmqi import MIN_SIDE
-from qdnet_keras.synthesis.tone_mapping.light import Array
 
 
 def find_sources(folder: Path) -> dict[str, Path]:

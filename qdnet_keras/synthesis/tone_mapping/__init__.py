@@ -8,6 +8,7 @@ Names that ESPL-LIVE HDR uses too stand for the same published method, not the s
 from collections.abc import Callable
 from typing import NamedTuple
 
+from qdnet_keras.synthesis.light import Array
 from qdnet_keras.synthesis.tone_mapping import (
     bilateral,
     effects,
@@ -17,7 +18,6 @@ from qdnet_keras.synthesis.tone_mapping import (
     opencv,
     photographic,
 )
-from qdnet_keras.synthesis.tone_mapping.light import Array
 
 
 class Operator(NamedTuple):

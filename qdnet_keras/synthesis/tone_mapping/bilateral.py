@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from qdnet_keras.synthesis.tone_mapping.light import Array, luminance, recolour
+from qdnet_keras.synthesis.light import Array, luminance, recolour
 
 _RANGE_SIGMA = 0.4  # log10 units
 _SPACE_SHARE = 0.02  # of the long side

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from qdnet_keras.synthesis.tone_mapping.light import MIDDLE_GREY, Array, luminance, recolour
+from qdnet_keras.synthesis.light import MIDDLE_GREY, Array, luminance, recolour
 
 
 def grunge(rgb: Array, radius: float | None = None) -> Array:

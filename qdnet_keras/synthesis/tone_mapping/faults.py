@@ -2,10 +2,10 @@
 
 from functools import partial
 
-import cv2
 import numpy as np
 
-from qdnet_keras.synthesis.tone_mapping.light import Array, expose, key, luminance, recolour
+from qdnet_keras.synthesis.edits import rims, spread
+from qdnet_keras.synthesis.light import Array, expose, key, luminance, recolour
 from qdnet_keras.synthesis.tone_mapping.photographic import photographic
 
 MAX_STOPS = 4.0  # off the middle exposure at full strength
@@ -33,14 +33,12 @@ def desaturated(rgb: Array, strength: float) -> Array:
 
 def low_contrast(rgb: Array, strength: float) -> Array:
     """All values drawn towards grey, with a veil: a tenth of the contrast is left at most."""
-    veil = 0.55
-    return (veil + (1 - 0.9 * strength) * (photographic(rgb) - veil)).astype(np.float32)
+    return spread(photographic(rgb), 0.55, 1 - 0.9 * strength)
 
 
 def harsh_contrast(rgb: Array, strength: float) -> Array:
     """Values pushed away from the middle until shadows and lights clip."""
-    rendering = photographic(rgb)
-    return np.clip(0.5 + (1 + 3 * strength) * (rendering - 0.5), 0, 1)
+    return spread(photographic(rgb), 0.5, 1 + 3 * strength)
 
 
 def cast(rgb: Array, strength: float, tint: tuple[float, float, float]) -> Array:
@@ -58,10 +56,7 @@ blue_cast = partial(cast, tint=(0.5, 1.0, 2.6))
 
 def halo(rgb: Array, strength: float) -> Array:
     """Bright and dark rims along strong edges, from a wide unsharp mask of the rendering."""
-    rendering = photographic(rgb)
-    grey = luminance(rendering)
-    rim = grey - cv2.GaussianBlur(grey, (0, 0), 0.025 * max(grey.shape))
-    return np.clip(rendering + 2.5 * strength * rim[..., None], 0, 1).astype(np.float32)
+    return rims(photographic(rgb), 0.025, 2.5 * strength)
 
 
 def washed_out(rgb: Array, strength: float) -> Array:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from scipy.fft import dctn, idctn
 
-from qdnet_keras.synthesis.tone_mapping.light import Array, luminance, recolour, stretch
+from qdnet_keras.synthesis.light import Array, luminance, recolour, stretch
 
 _COARSEST = 32  # the pyramid stops before a side falls below this, pixels
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qdnet_keras.synthesis.tone_mapping.light import Array, luminance, recolour
+from qdnet_keras.synthesis.light import Array, luminance, recolour
 
 _BINS = 100
 _DISPLAY_RANGE = np.log(100.0)  # of luminance

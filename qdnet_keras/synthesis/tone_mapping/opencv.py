@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
-from qdnet_keras.synthesis.tone_mapping.light import Array, encode, expose, key
+from qdnet_keras.synthesis.light import Array, encode, expose, key
 
 
 def drago(rgb: Array, bias: float = 0.85) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from qdnet_keras.synthesis.tone_mapping.light import MIDDLE_GREY, Array, key, luminance, recolour
+from qdnet_keras.synthesis.light import MIDDLE_GREY, Array, key, luminance, recolour
 
 _SCALES = 8
 _RATIO = 1.6  # from one scale to the next

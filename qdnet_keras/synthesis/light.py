@@ -30,6 +30,12 @@ def encode(linear: Array) -> Array:
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
+def decode(pixels: Array) -> Array:
+    """Linear RGB of sRGB-encoded values in 0..1."""
+    curve = ((pixels + 0.055) / 1.055) ** 2.4
+    return np.where(pixels <= 0.04045, pixels / 12.92, curve).astype(np.float32)
+
+
 def recolour(rgb: Array, mapped: Array, saturation: float) -> Array:
     """Gives `rgb` the luminance `mapped` `[H, W]`; colour ratios are raised to `saturation`."""
     ratio = rgb / luminance(rgb)[..., None]
