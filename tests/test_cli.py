@@ -95,17 +95,28 @@ def test_a_fresh_process_says_nothing_but_its_results(tiny_preset, photo):
     assert first["score_std"] == pytest.approx(expected.score_std, abs=1e-3)
 
 
-def test_a_reader_that_goes_away_is_no_error(tiny_preset, photo):
-    command = [sys.executable, "-m", "qdnet_keras", "score", *[photo("a.png")] * 3]
-    process = subprocess.Popen(
-        [*map(str, command), "--preset", str(tiny_preset), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["data", "build", "--help"]])
+def test_a_full_disk_under_standard_output_is_told_in_one_line(arguments):
+    command = [sys.executable, "-m", "qdnet_keras", *arguments]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    expected = "error: Standard output cannot be written (No space left on device).\n"
+    assert (done.returncode, done.stderr) == (7, expected)
+
+
+def test_a_batch_whose_output_nobody_takes_ends_in_one_line(tmp_path, tiny_preset):
+    """Neither a full disk nor a reader that went away ends in a traceback."""
+    command = [sys.executable, "-m", "qdnet_keras", "score", *[tmp_path / "none.png"] * 3]
+    command = [*map(str, command), "--json", "--preset", str(tiny_preset)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    expected = "error: Standard output cannot be written (No space left on device).\n"
+    assert (done.returncode, done.stderr) == (7, expected)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
-    assert process.stderr.read() == b""
+    assert process.stderr.read() == "error: Standard output cannot be written (Broken pipe).\n"
     process.stderr.close()
-    process.wait(timeout=300)
+    assert process.wait(timeout=60) == 7
 
 
 def test_a_damaged_picture_in_a_fresh_process_ends_without_traceback(tiny_preset, tmp_path):

@@ -222,7 +222,7 @@ def test_predictions_of_other_settings_are_made_anew(manifest, store, tmp_path, 
 
 def test_a_run_that_cannot_be_written(manifest, store, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be used as a folder"):
         run_it(manifest, store, tmp_path / "file", count=1)
 
 

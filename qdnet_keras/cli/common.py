@@ -1,10 +1,9 @@
 """Options that several commands have, and how they read pictures and load a model."""
 
 import os
-import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdnet_keras.errors import MissingPackageError, OutputError
+from qdnet_keras.files import make_folder
 
 if TYPE_CHECKING:
     from qdnet_keras.model.qdnet import QDNet
@@ -129,12 +129,7 @@ def reserve_output(path: Path, force: bool) -> None:
     """
     if os.path.lexists(path) and not force:
         raise OutputError(f"{path} exists already; choose another name or add --force.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path.parent} cannot be used as a folder ({error.strerror})."
-        ) from error
+    make_folder(path.parent)
 
 
 def figure_paths(name: Path) -> list[Path]:
@@ -142,17 +137,3 @@ def figure_paths(name: Path) -> list[Path]:
     if name.suffix.lower() in FIGURES:
         return [name.with_suffix(name.suffix.lower())]
     return [name.with_name(name.name + suffix) for suffix in FIGURES]
-
-
-def write_output(path: Path, content: bytes) -> None:
-    """Writes a file, complete or not at all. Raises `OutputError`."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()

@@ -16,11 +16,11 @@ from qdnet_keras.cli.common import (
     load_model,
     read_input,
     reserve_output,
-    write_output,
 )
 from qdnet_keras.cli.enhance import check_preset, ladder_tile, parse_targets
 from qdnet_keras.cli.output import Report, print_json
 from qdnet_keras.errors import ImageError
+from qdnet_keras.files import write_bytes
 
 if TYPE_CHECKING:
     from qdnet_keras.figures.ladder import Tile
@@ -87,7 +87,7 @@ def run(
         tiles += map(ladder_tile, row)
     if tiles:
         for path in paths:
-            write_output(path, _draw(tiles, len(wanted) + 1, path.suffix))
+            write_bytes(path, _draw(tiles, len(wanted) + 1, path.suffix))
         if as_json:
             print_json({"figures": [str(path) for path in paths]})
         else:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -90,6 +91,11 @@ class Report:
 def print_error(error: QDNetError | str) -> None:
     """One line on stderr."""
     typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+
+
+def close_stdout() -> None:
+    """Sends what is left for standard output nowhere, so that nothing fails at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(record: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """`qdnet-keras tsne`: the latent qualities of a data set in the plane, coloured by score."""
 
-import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,11 +16,11 @@ from qdnet_keras.cli.common import (
     load_model,
     require,
     reserve_output,
-    write_output,
 )
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.progress import Progress
 from qdnet_keras.errors import DataError
+from qdnet_keras.files import write_bytes, write_table
 
 if TYPE_CHECKING:
     from qdnet_keras.data.manifest import Manifest
@@ -100,9 +99,9 @@ def run(
     for path in paths:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=path.suffix[1:], dpi=200)
-        write_output(path, buffer.getvalue())
+        write_bytes(path, buffer.getvalue())
     rows = _rows(manifest, places.tolist(), scores.tolist())
-    write_output(table, _as_csv(rows))
+    write_table(table, COLUMNS, (row.values() for row in rows))
     kept = float(trustworthiness(z, places, n_neighbors=min(10, (len(z) - 1) // 2)))
     if as_json:
         for row in rows:
@@ -130,14 +129,6 @@ def _rows(
         }
         for rendering, (x, y), score in zip(manifest.renderings, places, scores, strict=True)
     ]
-
-
-def _as_csv(rows: list[dict[str, object]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode(errors="surrogateescape")
 
 
 def _counted(files: Sequence[Path], progress: Progress) -> Iterator[Path]:

@@ -13,15 +13,12 @@ evaluation goes on where it was stopped; more splits or methods can be added lat
 computed twice.
 """
 
-import csv
-import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from joblib import parallel_config
@@ -40,6 +37,7 @@ from qdnet_keras.evaluation.comparison import Predictions
 from qdnet_keras.evaluation.methods import Options, make_method
 from qdnet_keras.evaluation.methods.base import Method
 from qdnet_keras.evaluation.methods.features import Describes, FeatureStore
+from qdnet_keras.files import read_table, write_table, write_text
 
 COLUMNS = ("file", "scene", "group", "operator", "mos", "predicted", "seconds")
 Step = Callable[[str, int, int], None]
@@ -173,8 +171,7 @@ def evaluate(
 
 def read_predictions(path: Path) -> Predictions:
     """Predictions that `evaluate` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(path)
     return Predictions(
         predicted=np.array([float(row["predicted"]) for row in rows]),
         mos=np.array([float(row["mos"]) for row in rows]),
@@ -215,7 +212,7 @@ def _predict(
         )
         for r, value in zip(test, predicted, strict=True)
     ]
-    _write_csv(folder / f"{split.name}.csv", COLUMNS, table)
+    write_table(folder / f"{split.name}.csv", COLUMNS, table)
 
 
 def _files_used(protocol: Protocol, splits: Sequence[Split], learns: bool) -> list[Path]:
@@ -264,14 +261,15 @@ def _prepare(protocol: Protocol, folder: Path) -> None:
         for r, row in zip(manifest.renderings, words.tolist(), strict=True)
     ]
     path = folder / "splits.csv"
-    stored = _read_csv(path)
-    shared = min(len(stored[0]), len(columns)) if stored else 0
-    if stored and [row[:shared] for row in [columns, *table]] != [row[:shared] for row in stored]:
+    stored = read_table(path) if path.is_file() else []
+    shared = [k for k, column in enumerate(columns) if stored and column in stored[0]]
+    ours = [{columns[k]: row[k] for k in shared} for row in table]
+    if stored and ours != [{columns[k]: row[columns[k]] for k in shared} for row in stored]:
         raise OutputError(
             f"{path} has splits of other data; choose another folder, or remove {folder}."
         )
-    if shared < len(columns):
-        _write_csv(path, columns, table)
+    if len(shared) < len(columns):
+        write_table(path, columns, table)
     pairs = [
         (
             _name(manifest, manifest.renderings[pair.first].file),
@@ -280,35 +278,9 @@ def _prepare(protocol: Protocol, folder: Path) -> None:
         )
         for pair in protocol.duplicates
     ]
-    _write_csv(folder / "near_duplicates.csv", ("first", "second", "distance"), pairs)
+    write_table(folder / "near_duplicates.csv", ("first", "second", "distance"), pairs)
 
 
 def _name(manifest: Manifest, file: Path) -> str:
     """The file relative to the data set."""
     return Path(os.path.relpath(file, manifest.source.parent)).as_posix()
-
-
-def _read_csv(path: Path) -> list[list[str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_text(path, table.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that appears when it is complete. Raises `OutputError`."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}).") from error

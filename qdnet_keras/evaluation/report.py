@@ -14,7 +14,8 @@ from qdnet_keras.evaluation.comparison import (
     Interval,
     Summary,
 )
-from qdnet_keras.evaluation.protocol import Protocol, write_text
+from qdnet_keras.evaluation.protocol import Protocol
+from qdnet_keras.files import write_text
 
 FIRST_TABLE = {"srocc": "SROCC", "plcc": "PLCC", "krocc": "KROCC", "rmse": "RMSE"}
 FITTED_TABLE = {

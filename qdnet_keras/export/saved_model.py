@@ -15,10 +15,6 @@ pass of the encoder. Unfit input is refused with INVALID_ARGUMENT and a sentence
 large is allocated.
 """
 
-import contextlib
-import secrets
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +33,7 @@ from qdnet_keras.export.pictures import (
     size_checks,
     working_copy,
 )
+from qdnet_keras.files import new_folder
 from qdnet_keras.model.enhancement import BAND_PIXELS, TOLERANCE, find_change, render
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE
@@ -228,27 +225,13 @@ def export(model: QDNet, out: str | Path, version: int | None = None, **options:
     out = Path(out)
     if version is not None and (out / str(version)).exists():
         raise OutputError(f"{out / str(version)} exists already; choose another version.")
-    try:
-        with _new_folder(out) as folder:
-            archive = keras.export.ExportArchive()
-            for name, (function, specs) in Endpoints(model, **options).signatures().items():
-                archive.add_endpoint(name, function, specs)
-            archive.write_out(str(folder), verbose=False)
-            warmup.write(folder, out.resolve().name)
-            return _publish(folder, out, version)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written ({error.strerror or error}).") from error
-
-
-@contextlib.contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder in `out`, whose name TF-Serving ignores; removed unless it was renamed."""
-    folder = out / f".exporting-{secrets.token_hex(4)}"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with new_folder(out) as folder:
+        archive = keras.export.ExportArchive()
+        for name, (function, specs) in Endpoints(model, **options).signatures().items():
+            archive.add_endpoint(name, function, specs)
+        archive.write_out(str(folder), verbose=False)
+        warmup.write(folder, out.resolve().name)
+        return _publish(folder, out, version)
 
 
 def _publish(folder: Path, out: Path, version: int | None) -> Path:
