@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 
-from qdnet_keras.data import tmqi as module
+from qdnet_keras.synthesis import tmqi as module
 from qdnet_keras.synthesis.tmqi import (
     MIN_SIDE,
     local_fidelity,
@@ -91,6 +91,16 @@ def test_naturalness_peaks_at_the_mode_of_natural_pictures():
     assert statistical_naturalness(checkerboard(115.94, mode)) == pytest.approx(1, abs=1e-9)
 
 
+def test_incomplete_blocks_are_filled_with_zeros_and_count_by_their_pixels():
+    picture = np.full((22, 15), 100.0)  # whole blocks are flat, the others have 4 columns of 11
+    inside = 4 / 11
+    filled = 100 * np.sqrt(inside * (1 - inside) * 121 / 120)
+    x, mode = filled * (4 / 15) / 64.29, 3.4 / 12.5
+    contrast = (x / mode) ** 3.4 * ((1 - x) / (1 - mode)) ** 9.1
+    brightness = np.exp(-(((100 - 115.94) / 27.99) ** 2) / 2)
+    assert statistical_naturalness(picture) == pytest.approx(contrast * brightness, rel=1e-9)
+
+
 @pytest.mark.parametrize("off", [-2, -1, 1, 2])
 def test_brightness_falls_off_as_a_gaussian_of_28(off):
     mode = 64.29 * 3.4 / 12.5
@@ -107,7 +117,7 @@ def test_contrast_falls_off_as_a_beta_density(contrast):
 
 
 def test_flat_and_extreme_pictures_are_not_natural():
-    assert statistical_naturalness(np.full((200, 200), 115.94)) < 1e-40
+    assert statistical_naturalness(np.full((220, 220), 115.94)) < 1e-40
     assert statistical_naturalness(checkerboard(127.5, 120)) == 0  # beyond the beta's support
 
 

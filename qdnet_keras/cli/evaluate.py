@@ -32,8 +32,8 @@ def run(
             metavar="NAME,NAME,...",
             help="gm-log, desique, brisque, higrade-1, higrade-2, bibqa, he2018, qdnet, "
             "qdnet-no-kl, qdnet-no-pair, qdnet-score-only, qdnet-rgb, qdnet-grid, "
-            "qdnet-no-natural, natural-statistics, or the sets handcrafted (the first seven), "
-            "higrade, table (handcrafted and qdnet), ablations.",
+            "qdnet-no-natural, natural-statistics, published-statistics, or the sets handcrafted "
+            "(the first seven), higrade, table (handcrafted and qdnet), ablations.",
         ),
     ] = "table",
     splits: Annotated[

@@ -112,16 +112,17 @@ def visibility(std: np.ndarray, frequency: float) -> np.ndarray:
 def statistical_naturalness(ldr: np.ndarray) -> float:
     """Likelihood of level and local contrast among natural pictures, 0..1; section II-B.
 
-    Contrast is the mean standard deviation of 11×11 blocks; what is left over at the right and
-    the bottom does not count.
+    Contrast is the mean over pixels of the standard deviation of their 11×11 block. Blocks that
+    reach beyond the right or the bottom are filled with zeros, as in the authors' release.
 
     Args:
         ldr: Luminance in 0..255, float64 `[H, W]`.
     """
-    rows, columns = (side // _WINDOW for side in ldr.shape)
-    whole = ldr[: rows * _WINDOW, : columns * _WINDOW]
-    blocks = whole.reshape(rows, _WINDOW, columns, _WINDOW)
-    contrast = blocks.std(axis=(1, 3), ddof=1).mean() / _CONTRAST_UNIT
+    filled = np.pad(ldr, [(0, -side % _WINDOW) for side in ldr.shape])
+    rows, columns = (side // _WINDOW for side in filled.shape)
+    deviations = filled.reshape(rows, _WINDOW, columns, _WINDOW).std(axis=(1, 3), ddof=1)
+    of_pixels = np.kron(deviations, np.ones((_WINDOW, _WINDOW)))
+    contrast = of_pixels[: ldr.shape[0], : ldr.shape[1]].mean() / _CONTRAST_UNIT
     a, b = _CONTRAST.args
     peak = _CONTRAST.pdf((a - 1) / (a + b - 2))
     brightness = _BRIGHTNESS.pdf(ldr.mean()) / _BRIGHTNESS.pdf(_BRIGHTNESS.mean())

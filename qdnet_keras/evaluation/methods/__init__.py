@@ -21,7 +21,11 @@ _TABLE = {
     "bibqa": ("bibqa", "Bibqa"),
     "he2018": ("he2018", "He2018"),
 }
-_CLASSES = {**_TABLE, "natural-statistics": ("natural", "Natural")}
+_CLASSES = {
+    **_TABLE,
+    "natural-statistics": ("natural", "Natural"),
+    "published-statistics": ("published", "Published"),
+}
 HANDCRAFTED = tuple(_TABLE)
 ABLATIONS = {
     "qdnet-no-kl": ("loss.beta=0",),

@@ -3,6 +3,8 @@ IEEE Transactions on Image Processing 21(12), 2012.
 
 36 features: at two scales, the generalised Gaussian of the MSCN coefficients (shape, variance) and
 the asymmetric one of their products with four neighbours (shape, mean, left and right variance).
+They are those of the authors' release; where a picture is exactly flat, the latter are rounding
+noise in both.
 """
 
 import numpy as np

@@ -4,9 +4,9 @@ Gradient Magnitude and Laplacian Features", IEEE Transactions on Image Processin
 40 features, the paper's model M3: marginal probabilities of the jointly normalised gradient
 magnitude and Laplacian of Gaussian in 10 levels each, and their independency distributions.
 
-Chosen here: the levels have a width of 0.2 (the last is open); the Laplacian has kernel weights
-whose absolute values sum to 1, the gradient to 1/2.5, the mean ratio of the two on natural
-pictures.
+As in the release: levels have a width of 0.2 and hold their upper bound, the last is open; kernels
+have weights whose absolute values sum to 1, then the gradient is divided by 2.5, the mean ratio of
+the two on natural pictures; its kernel is a Gaussian minus the same one pixel further.
 """
 
 from functools import cache
@@ -23,6 +23,8 @@ _LEVELS = 10
 _LEVEL_WIDTH = 0.2
 _EPSILON = 0.2
 _GRADIENT_RATIO = 2.5
+_BORDER = 2  # pixels, where windows see zeros
+_RARE = 1e-4  # added to the probability of a condition
 
 
 def features(pixels: np.ndarray) -> np.ndarray:
@@ -36,22 +38,22 @@ def features(pixels: np.ndarray) -> np.ndarray:
 
 
 def normalised_maps(luma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient magnitude and absolute LOG of `[H, W]`, over their joint local energy."""
+    """Gradient magnitude and absolute LOG of `[H, W]` over their joint local energy, no border."""
     horizontal, vertical, log = _kernels()
-    gradient = cv2.magnitude(_filtered(luma, horizontal), _filtered(luma, vertical))
-    gradient = gradient / np.float32(_GRADIENT_RATIO)
+    gradient = np.hypot(_filtered(luma, horizontal), _filtered(luma, vertical)) / _GRADIENT_RATIO
     laplacian = np.abs(_filtered(luma, log))
     size = 2 * _radius(2 * _SIGMA) + 1
     energy = (gradient**2 + laplacian**2) / 2
-    energy = cv2.GaussianBlur(energy, (size, size), 2 * _SIGMA, borderType=cv2.BORDER_REPLICATE)
-    scale = np.sqrt(energy) + np.float32(_EPSILON)
-    return gradient / scale, laplacian / scale
+    energy = cv2.GaussianBlur(energy, (size, size), 2 * _SIGMA, borderType=cv2.BORDER_CONSTANT)
+    scale = np.sqrt(energy) + _EPSILON
+    inner = (slice(_BORDER, -_BORDER),) * 2
+    return (gradient / scale)[inner], (laplacian / scale)[inner]
 
 
 def joint_probability(gradient: np.ndarray, laplacian: np.ndarray) -> np.ndarray:
-    """P(G in level m, L in level n) as `[10, 10]`, float64, sum 1."""
+    """P(G in level m, L in level n) as `[10, 10]`, sum 1."""
     rows, columns = (
-        np.minimum(values / _LEVEL_WIDTH, _LEVELS - 1).astype(np.int64).ravel()
+        np.clip(np.ceil(values / _LEVEL_WIDTH) - 1, 0, _LEVELS - 1).astype(np.int64).ravel()
         for values in (gradient, laplacian)
     )
     counts = np.bincount(rows * _LEVELS + columns, minlength=_LEVELS**2)
@@ -59,17 +61,16 @@ def joint_probability(gradient: np.ndarray, laplacian: np.ndarray) -> np.ndarray
 
 
 def independency(joint: np.ndarray) -> np.ndarray:
-    """Mean over the columns of P(row | column), eq. (11), normalised to sum 1.
+    """Sum over the columns of P(row | column), eq. (11), normalised to sum 1.
 
-    It equals the marginal of the rows where the two are independent and every column occurs.
+    It is nearly the marginal of the rows where the two are independent.
     """
-    columns = joint.sum(axis=0)
-    conditional = joint[:, columns > 0] / columns[columns > 0]
-    return conditional.mean(axis=1)
+    conditional = (joint / (joint.sum(axis=0) + _RARE)).sum(axis=1)
+    return conditional / conditional.sum()
 
 
 def _filtered(luma: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    return cv2.filter2D(luma, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+    return cv2.filter2D(luma, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
 
 
 def _radius(sigma: float) -> int:
@@ -78,14 +79,14 @@ def _radius(sigma: float) -> int:
 
 @cache
 def _kernels() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Horizontal and vertical derivative of a Gaussian, and its Laplacian, sum of weights 0."""
+    """Horizontal and vertical difference of Gaussians, and the Laplacian, sum of weights 0."""
     radius = _radius(_SIGMA)
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 2]
     bell = np.exp(-(x**2 + y**2) / (2 * _SIGMA**2))
-    derivative = x * bell
-    laplacian = (x**2 + y**2 - 2 * _SIGMA**2) * bell
+    difference = bell[:, :-1] - bell[:, 1:]
+    laplacian = ((x**2 + y**2 - 2 * _SIGMA**2) * bell)[:, :-1]
     laplacian -= laplacian.mean()
-    kernels = derivative, derivative.T, laplacian
+    kernels = difference, difference.T, laplacian
     first, second, third = (kernel / np.abs(kernel).sum() for kernel in kernels)
     return first, second, third
 

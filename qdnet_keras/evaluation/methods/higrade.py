@@ -10,33 +10,35 @@ HIGRADE-2, 120 features: these 36 of every channel, and mean, standard deviation
 kurtosis of the coherence of its structure tensor in blocks of 9×9. These are the dimensions of the
 authors' release.
 
-Chosen here: CIELAB of D65, in floating point; the gradients of the structure tensor are taken on
-the whole picture rather than inside of each block, whose borders would otherwise count as edges.
+They are those of the release but for the coherence. There each block is taken out of the picture
+before its gradients are computed, so that its borders count as edges; here gradients are those of
+the whole picture.
 """
 
 import cv2
 import numpy as np
 
 from qdnet_keras.evaluation.methods.base import Baseline
+from qdnet_keras.evaluation.methods.colour import D50, cielab
 from qdnet_keras.evaluation.methods.nss import (
-    fit_ggd,
     four_moments,
     half,
     local_moments,
     log_derivatives,
-    on_255,
+    spread_and_shape,
 )
 
 DIMENSION_1 = 216
 DIMENSION_2 = 120
 _BLOCK = 9
 _TENSOR_SIGMA = 0.5
+_TINY = 1e-6  # against a division by 0
 
 
 def features_1(pixels: np.ndarray) -> np.ndarray:
     """The 216 features of HIGRADE-1 of a picture, float32."""
     values = []
-    for channel in cielab(pixels):
+    for channel in channels(pixels):
         values += [*spatial(channel), *spatial(gradient_magnitude(channel))]
     return np.array(values, np.float32)
 
@@ -44,24 +46,24 @@ def features_1(pixels: np.ndarray) -> np.ndarray:
 def features_2(pixels: np.ndarray) -> np.ndarray:
     """The 120 features of HIGRADE-2 of a picture, float32."""
     values = []
-    for channel in cielab(pixels):
+    for channel in channels(pixels):
         values += [*spatial(channel), *four_moments(coherence(channel))]
     return np.array(values, np.float32)
 
 
-def cielab(pixels: np.ndarray) -> list[np.ndarray]:
-    """L*, a* and b* as three float32 `[H, W]` on the scale of 8-bit CIELAB."""
-    lab = cv2.cvtColor(on_255(pixels) / np.float32(255), cv2.COLOR_RGB2Lab)
-    lightness, red_green, yellow_blue = cv2.split(lab)
-    return [lightness * np.float32(2.55), red_green + 128, yellow_blue + 128]
+def channels(pixels: np.ndarray) -> list[np.ndarray]:
+    """8-bit CIELAB of D50: 2.55 L*, a* + 128 and b* + 128, rounded, three float64 `[H, W]`."""
+    lightness, red_green, yellow_blue = cielab(pixels, D50)
+    scaled = (2.55 * lightness, red_green + 128, yellow_blue + 128)
+    return [np.clip(np.rint(channel), 0, 255) for channel in scaled]
 
 
 def gradient_magnitude(channel: np.ndarray) -> np.ndarray:
-    """Sobel gradient magnitude of `[H, W]`, float32."""
+    """Sobel gradient magnitude of `[H, W]`, borders replicated."""
     border = cv2.BORDER_REPLICATE
-    horizontal = cv2.Sobel(channel, cv2.CV_32F, 1, 0, borderType=border)
-    vertical = cv2.Sobel(channel, cv2.CV_32F, 0, 1, borderType=border)
-    return cv2.magnitude(horizontal, vertical)
+    horizontal = cv2.Sobel(channel, cv2.CV_64F, 1, 0, borderType=border)
+    vertical = cv2.Sobel(channel, cv2.CV_64F, 0, 1, borderType=border)
+    return np.hypot(horizontal, vertical)
 
 
 def spatial(channel: np.ndarray) -> list[float]:
@@ -75,7 +77,7 @@ def coherence(channel: np.ndarray) -> np.ndarray:
     1 where the block has one orientation, 0 where it has none or is flat.
     """
     smooth = cv2.GaussianBlur(channel, (3, 3), _TENSOR_SIGMA, borderType=cv2.BORDER_REPLICATE)
-    padded = np.pad(smooth.astype(np.float64), 1, mode="edge")
+    padded = np.pad(smooth, 1, mode="edge")
     horizontal = padded[1:-1, 2:] - padded[1:-1, :-2]
     vertical = padded[2:, 1:-1] - padded[:-2, 1:-1]
     xx, yy = _block_sums(horizontal**2), _block_sums(vertical**2)
@@ -87,11 +89,10 @@ def coherence(channel: np.ndarray) -> np.ndarray:
 
 def _one_scale(channel: np.ndarray) -> list[float]:
     mean, spread = local_moments(channel)
-    values = [float(spread.mean()), float(spread.mean() ** 2 / (spread.var() + 1e-6))]
+    values = [float(spread.mean()), float(spread.mean() ** 2 / (spread.var(ddof=1) + _TINY))]
     coefficients = (channel - mean) / (spread + 1.0)
     for sample in (coefficients, *log_derivatives(coefficients)):
-        shape, deviation = fit_ggd(sample)
-        values += [deviation, shape]
+        values += spread_and_shape(sample)
     return values
 
 
