@@ -27,7 +27,7 @@ format: $(VENV)/dev.stamp
 
 preset: $(VENV)/run.stamp
 	$(BIN)/qdnet-keras train --data $(DATA) --out runs/start --resume \
-	    --config open-tm --set model.natural_statistics=false
+	    --config scratch --set model.natural_statistics=false
 	$(BIN)/qdnet-keras train --data $(DATA) --out runs/joined --resume \
 	    --config refine --set train.init=runs/start/preset \
 	    --set train.score_steps=0 --set train.freeze=encoder \

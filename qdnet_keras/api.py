@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.model.enhancement import enhance_pixels
-from qdnet_keras.model.presets import DEFAULT_PRESET
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.outcomes import Enhanced, Score

@@ -1,6 +1,6 @@
 """Speed of training beside a bare ResNet50, and what share of it the data costs, in one run.
 
-    python scripts/benchmark_training.py --data DATA [--config open-tm] [--steps 10]
+    python scripts/benchmark_training.py --data DATA [--config scratch] [--steps 10]
 
 Times, on one fixed batch and in turn, a training step and a forward and backward pass of
 `keras.applications.ResNet50(include_top=False)` on as many pictures; and the pair pipeline alone,
@@ -14,13 +14,15 @@ from typing import Annotated
 
 import typer
 
+from qdnet_keras.defaults import DEFAULT_CONFIG
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Any manifest that training reads.")],
-    config: Annotated[str, typer.Option(help="Name or file of a configuration.")] = "open-tm",
+    config: Annotated[str, typer.Option(help="Name or file of a configuration.")] = DEFAULT_CONFIG,
     steps: Annotated[int, typer.Option(help="Batches to time.")] = 10,
 ) -> None:
     import keras

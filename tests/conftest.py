@@ -61,10 +61,11 @@ def photo(tmp_path: Path) -> Callable[..., Path]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder `qdnet` with the released network as version 1, whose working copies are small."""
     from qdnet_keras import QDNet
+    from qdnet_keras.defaults import DEFAULT_PRESET
     from qdnet_keras.export.saved_model import export
 
     out = tmp_path_factory.mktemp("models") / "qdnet"
-    export(QDNet.from_preset("open-tm"), out, long_side=EXPORTED_SIDE)
+    export(QDNet.from_preset(DEFAULT_PRESET), out, long_side=EXPORTED_SIDE)
     return out
 
 

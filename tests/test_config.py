@@ -3,6 +3,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
 from qdnet_keras.errors import ConfigError
 from qdnet_keras.training.config import PRESET_CONFIGS, Config, load_config
 
@@ -159,7 +160,7 @@ def test_files_of_another_form(tmp_path, text):
 
 def test_files_that_cannot_be_read(tmp_path):
     text = message(tmp_path / "absent.yaml")
-    assert "cannot be read" in text and "open-tm, paper, refine, tiny" in text
+    assert "cannot be read" in text and "paper, refine, scratch, tiny" in text
     assert "cannot be read" in message(tmp_path)
 
 
@@ -172,3 +173,8 @@ def test_to_yaml_is_plain_yaml():
     values = yaml.safe_load(load_config("paper").to_yaml())
     assert list(values) == ["model", "loss", "data", "optimizer", "train"]
     assert values["data"]["crop"] == 302
+
+
+def test_the_refining_configuration_starts_from_the_default_preset():
+    assert load_config("refine").train.init == DEFAULT_PRESET
+    assert DEFAULT_CONFIG in PRESET_CONFIGS

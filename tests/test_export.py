@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from qdnet_keras import QDNet
 from qdnet_keras.cli import app
+from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.errors import OutputError, PresetError
 from qdnet_keras.export import warmup
 from qdnet_keras.export.saved_model import MAX_BATCH, export
@@ -111,7 +112,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def model() -> QDNet:
-    return QDNet.from_preset("open-tm")
+    return QDNet.from_preset(DEFAULT_PRESET)
 
 
 @pytest.fixture(scope="module")

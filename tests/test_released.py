@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qdnet_keras import QDNet, enhance, load, score
+from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.model.presets import CARD, preset_folder, preset_names
 from qdnet_keras.photos.files import read_photo
 
@@ -21,11 +22,11 @@ def model() -> QDNet:
 
 
 def test_preset_is_released_with_a_card_that_names_its_labels():
-    assert "open-tm" in preset_names()
-    card = (preset_folder("open-tm") / CARD).read_text().lower()
+    assert DEFAULT_PRESET in preset_names()
+    card = (preset_folder(DEFAULT_PRESET) / CARD).read_text().lower()
     assert "pseudo-mos" in card
     assert "licence" in card
-    size = sum(file.stat().st_size for file in preset_folder("open-tm").iterdir())
+    size = sum(file.stat().st_size for file in preset_folder(DEFAULT_PRESET).iterdir())
     assert size <= 64 * 2**20
 
 

@@ -26,10 +26,11 @@ def bomb(width: int, height: int) -> bytes:
 
 def test_the_exported_network_stands_hostile_requests(exported):
     from qdnet_keras import QDNet
+    from qdnet_keras.defaults import DEFAULT_PRESET
     from qdnet_keras.model.scoring import score_pixels
 
     image = np.random.default_rng(0).integers(0, 256, (1, 65, 99, 3), np.uint8)
-    expected = score_pixels(QDNet.from_preset("open-tm"), image[0], EXPORTED_SIDE)
+    expected = score_pixels(QDNet.from_preset(DEFAULT_PRESET), image[0], EXPORTED_SIDE)
     png = tf.io.encode_png(image[0]).numpy()
     server = ServingProcess("local", exported, "--no-warm-up")
     try:

@@ -269,7 +269,7 @@ def test_paper_decays_the_rate_by_a_fifth_every_seven_epochs():
 
 
 def test_cosine_rises_from_a_tenth_and_falls_to_a_tenth():
-    config = load_config("open-tm", ["train.epochs=20", "optimizer.learning_rate=1e-3"])
+    config = load_config("scratch", ["train.epochs=20", "optimizer.learning_rate=1e-3"])
     optimizer = build_optimizer(config, steps_per_epoch=100)
     assert isinstance(optimizer, keras.optimizers.Adam)
     assert optimizer.use_ema and optimizer.ema_momentum == 0.995

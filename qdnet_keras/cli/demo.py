@@ -11,6 +11,7 @@ from qdnet_keras.cli.common import AsJson, Force, Preset, load_model, prepare_ou
 from qdnet_keras.cli.enhance import ladder_tile, write_ladder, write_rendering
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.score import score_all
+from qdnet_keras.defaults import DEFAULT_PRESET
 
 POOR = "sunrise_washed"
 TARGETS = (30, 40, 45, 50, 55)
@@ -21,7 +22,7 @@ def run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path(
         "demo"
     ),
-    preset: Preset = "open-tm",
+    preset: Preset = DEFAULT_PRESET,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:

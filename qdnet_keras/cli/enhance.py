@@ -27,6 +27,7 @@ from qdnet_keras.cli.common import (
 )
 from qdnet_keras.cli.output import Report
 from qdnet_keras.cli.remote import check_server_options, connect, in_order, naming
+from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import (
     ImageError,
     OutputError,
@@ -88,8 +89,8 @@ def run(
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest distance to the target that counts as reached.")
     ] = 1.0,
-    preset: Preset = "open-tm",
-    working_size: WorkingSize = 512,
+    preset: Preset = DEFAULT_PRESET,
+    working_size: WorkingSize = WORKING_SIDE,
     force: Force = False,
     as_json: AsJson = False,
     server: Server = None,

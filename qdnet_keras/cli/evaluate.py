@@ -12,6 +12,7 @@ import typer
 from qdnet_keras.cli.common import AsJson, import_tensorflow
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.progress import Progress
+from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
 from qdnet_keras.errors import OutputError
 
 
@@ -48,8 +49,8 @@ def run(
     ] = False,
     config: Annotated[
         str,
-        typer.Option(metavar="open-tm|refine|paper|tiny|FILE.yaml", help="For training QD-net."),
-    ] = "open-tm",
+        typer.Option(metavar="scratch|refine|paper|tiny|FILE.yaml", help="For training QD-net."),
+    ] = DEFAULT_CONFIG,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,7 +68,7 @@ def run(
         typer.Option(
             metavar="imagenet|FILE|PRESET", help="Weights for he2018; imagenet downloads."
         ),
-    ] = "open-tm",
+    ] = DEFAULT_PRESET,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes for features; all cores without it.")
     ] = None,
@@ -101,7 +102,9 @@ def run(
     from qdnet_keras.evaluation.methods.features import FeatureStore
     from qdnet_keras.evaluation.report import method_record, write_results
 
-    options = Options(config, overrides or (), (preset or "open-tm") if no_train else None, resnet)
+    options = Options(
+        config, overrides or (), (preset or DEFAULT_PRESET) if no_train else None, resnet
+    )
     manifest = read_manifest(data)
     with contextlib.redirect_stdout(sys.stderr), Progress() as progress:
         store = FeatureStore(out / "features", jobs, progress.pictures)

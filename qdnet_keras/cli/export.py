@@ -7,13 +7,14 @@ import typer
 
 from qdnet_keras.cli.common import Preset, WorkingSize, load_model
 from qdnet_keras.cli.output import print_json
+from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 
 
 def run(
     out: Annotated[
         Path, typer.Option(metavar="MODELS/NAME", help="Folder that holds the model's versions.")
     ],
-    preset: Preset = "open-tm",
+    preset: Preset = DEFAULT_PRESET,
     version: Annotated[
         int | None, typer.Option(min=1, help="Version; without it one above the highest.")
     ] = None,
@@ -23,7 +24,7 @@ def run(
     tolerance: Annotated[
         float, typer.Option(min=0, help="MOS within which a target counts as reached.")
     ] = 1.0,
-    working_size: WorkingSize = 512,
+    working_size: WorkingSize = WORKING_SIDE,
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, max=400, help="Largest request that is served.")
     ] = 32,

@@ -10,10 +10,11 @@ import typer
 from qdnet_keras._version import __version__
 from qdnet_keras.cli.common import Preset, import_tensorflow
 from qdnet_keras.cli.output import print_json
+from qdnet_keras.defaults import DEFAULT_PRESET
 
 
 def run(
-    preset: Preset = "open-tm",
+    preset: Preset = DEFAULT_PRESET,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show versions, devices and a preset with its card.

@@ -19,6 +19,7 @@ from qdnet_keras.cli.common import (
 )
 from qdnet_keras.cli.enhance import check_preset, ladder_tile, parse_targets
 from qdnet_keras.cli.output import Report, print_json
+from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import ImageError
 from qdnet_keras.files import write_bytes
 
@@ -47,8 +48,8 @@ def run(
         Literal["bank", "prior"],
         typer.Option(help="Where other qualities come from: training pictures or N(0, I)."),
     ] = "bank",
-    preset: Preset = "open-tm",
-    working_size: WorkingSize = 512,
+    preset: Preset = DEFAULT_PRESET,
+    working_size: WorkingSize = WORKING_SIDE,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:

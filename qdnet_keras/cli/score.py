@@ -21,6 +21,7 @@ from qdnet_keras.cli.common import (
 )
 from qdnet_keras.cli.output import Report
 from qdnet_keras.cli.remote import check_server_options, connect, in_order, naming
+from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def run(
             metavar="PATH", help="Photographs, folders of them, or - for standard input."
         ),
     ],
-    preset: Preset = "open-tm",
+    preset: Preset = DEFAULT_PRESET,
     as_json: AsJson = False,
-    working_size: WorkingSize = 512,
+    working_size: WorkingSize = WORKING_SIDE,
     server: Server = None,
     rest: Rest = False,
     label: Label = None,
@@ -74,7 +75,7 @@ def score_all(
     files: Sequence[str],
     preset: str,
     as_json: bool = False,
-    working_size: int = 512,
+    working_size: int = WORKING_SIDE,
     folder: str = "",
 ) -> None:
     """Reports the score of every file, found in `folder`. Raises `typer.Exit` if some failed."""

@@ -10,6 +10,7 @@ import typer
 
 from qdnet_keras.cli.common import import_tensorflow
 from qdnet_keras.cli.output import print_json
+from qdnet_keras.defaults import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from qdnet_keras.training.config import Config
@@ -27,8 +28,8 @@ def run(
     config: Annotated[
         str | None,
         typer.Option(
-            metavar="open-tm|refine|paper|tiny|FILE.yaml",
-            help="Configuration; open-tm without it, or the run's own with --resume.",
+            metavar="scratch|refine|paper|tiny|FILE.yaml",
+            help="Configuration; scratch without it, or the run's own with --resume.",
         ),
     ] = None,
     overrides: Annotated[
@@ -54,7 +55,7 @@ def run(
     from qdnet_keras.training.config import load_config
 
     stored = out / "config.yaml"
-    source = config or (stored if resume and stored.exists() else "open-tm")
+    source = config or (stored if resume and stored.exists() else DEFAULT_CONFIG)
     settings: Config = load_config(source, overrides or ())
     manifest = read_manifest(data)
     import_tensorflow()

@@ -19,6 +19,7 @@ from qdnet_keras.cli.common import (
 )
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.progress import Progress
+from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import DataError
 from qdnet_keras.files import write_bytes, write_table
 
@@ -55,8 +56,8 @@ def run(
         float, typer.Option(min=1, help="About how many neighbours of a point count.")
     ] = 30.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the arrangement.")] = 0,
-    preset: Preset = "open-tm",
-    working_size: WorkingSize = 512,
+    preset: Preset = DEFAULT_PRESET,
+    working_size: WorkingSize = WORKING_SIDE,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:

@@ -26,7 +26,6 @@ CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 CARD = "CARD.md"
 PARTS = ("encoder", "posterior", "scorer", "decoder")
-DEFAULT_PRESET = "open-tm"
 
 
 def preset_names() -> list[str]:

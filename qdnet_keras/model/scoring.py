@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from qdnet_keras.data.manifest import Manifest
+from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.outcomes import Score
 from qdnet_keras.photos.files import read_photo, working_copy
 
-WORKING_SIDE = 512
 BATCH = 8
 
 

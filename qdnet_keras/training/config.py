@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qdnet_keras.errors import ConfigError
 
-PRESET_CONFIGS = ("open-tm", "paper", "refine", "tiny")
+PRESET_CONFIGS = ("paper", "refine", "scratch", "tiny")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

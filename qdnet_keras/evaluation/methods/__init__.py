@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdnet_keras.model.presets import DEFAULT_PRESET
+from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
 
 if TYPE_CHECKING:
     from qdnet_keras.evaluation.methods.base import Method
@@ -71,7 +71,7 @@ class Options:
         resnet: Weights of He et al., see `qdnet_keras.evaluation.methods.he2018.He2018`.
     """
 
-    config: str = "open-tm"
+    config: str = DEFAULT_CONFIG
     overrides: Sequence[str] = ()
     preset: str | None = None
     resnet: str = DEFAULT_PRESET

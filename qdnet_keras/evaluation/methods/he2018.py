@@ -18,11 +18,12 @@ import numpy as np
 import tensorflow as tf
 from sklearn.cross_decomposition import PLSRegression
 
+from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.evaluation.methods.base import Baseline
 from qdnet_keras.evaluation.methods.features import FeatureStore
 from qdnet_keras.evaluation.methods.qdnet import pictures_seen
 from qdnet_keras.model.encoder import IMAGENET_MEAN_BGR, Encoder
-from qdnet_keras.model.presets import DEFAULT_PRESET, WEIGHTS, preset_folder
+from qdnet_keras.model.presets import WEIGHTS, preset_folder
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.photos.files import to_float
 
