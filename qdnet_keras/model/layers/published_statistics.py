@@ -79,8 +79,8 @@ def _counts(levels: tf.Tensor) -> tf.Tensor:
     batch_size = tf.shape(levels)[0]
     planes = tf.reshape(tf.range(batch_size * 3), [batch_size, 1, 1, 3])
     cells = tf.reshape(planes * LEVELS + levels, [-1])
-    ones = tf.ones_like(cells, tf.int64)
-    counts = tf.math.unsorted_segment_sum(ones, cells, batch_size * 3 * LEVELS)
+    size = batch_size * 3 * LEVELS
+    counts = tf.math.bincount(cells, minlength=size, maxlength=size, dtype=tf.int64)
     return tf.reshape(counts, [batch_size, 3, LEVELS])
 
 
@@ -159,14 +159,19 @@ def _offset(values: tf.Tensor) -> tf.Tensor:
 
 def _cielab_ab(image: tf.Tensor) -> tf.Tensor:
     """a* and b* of sRGB in 0..1, `(batch_size, height, width, 2)`."""
-    linear = tf.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+    linear = tf.where(image <= 0.04045, image / 12.92, _power((image + 0.055) / 1.055, 2.4))
     to_white = RGB_TO_XYZ / RGB_TO_XYZ.sum(axis=1, keepdims=True)
     xyz = tf.tensordot(linear, tf.constant(to_white.T, tf.float32), 1)
-    cube_root = tf.maximum(xyz, LAB_EDGE**3) ** (1 / 3)
+    cube_root = _power(tf.maximum(xyz, LAB_EDGE**3), 1 / 3)
     x, y, z = tf.unstack(
         tf.where(xyz > LAB_EDGE**3, cube_root, xyz / (3 * LAB_EDGE**2) + 4 / 29), axis=-1
     )
     return tf.stack([500.0 * (x - y), 200.0 * (y - z)], axis=-1)
+
+
+def _power(values: tf.Tensor, exponent: float) -> tf.Tensor:
+    """Of positive values; several times faster than `**`, as exact."""
+    return tf.exp(exponent * tf.math.log(values))
 
 
 def _highlights(counts: tf.Tensor) -> tf.Tensor:
