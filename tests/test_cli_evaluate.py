@@ -75,6 +75,20 @@ def test_a_preset_beside_others_on_the_fixed_split(data, tmp_path, tiny_preset):
     assert float(predicted) == pytest.approx(expected, abs=1e-3)
 
 
+def test_pictures_of_an_unknown_operator_are_told(data, tmp_path):
+    """They count in every figure but those by kind."""
+    for picture in data.glob("*.png"):
+        (tmp_path / picture.name).symlink_to(picture)
+    labels = (data / "labels.csv").read_text()
+    labels = labels.replace(",FattalTMO,", ",mine,").replace(",ReinhardTMO,", ",WardHistAdj,")
+    (tmp_path / "labels.csv").write_text(labels)
+    arguments = ("--data", tmp_path, "--out", tmp_path / "run", "--methods", "gm-log")
+    result = run(*arguments, "--fixed-split", "--json")
+    method, note = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {"srocc_tmo", "srocc_fusion"} <= method.keys()
+    assert note == {"note": "Of unknown kind, so in no row by kind: 6 pictures (mine)."}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qdnet_keras.data.espl import operator_kind, parse_name, read_espl
+from qdnet_keras.data.espl import parse_name, read_espl
 from qdnet_keras.data.manifest import read_manifest
 from qdnet_keras.errors import DataError
 
@@ -75,12 +75,6 @@ def test_published_database_as_a_folder(published, tmp_path):
 )
 def test_parse_name(name, expected):
     assert parse_name(name) == expected
-
-
-def test_operator_kind():
-    assert operator_kind("Paul") == "fusion"
-    assert operator_kind("DurandTMO4t") == "tmo"
-    assert operator_kind("pfs_drago") is None
 
 
 def test_unknown_operators_are_own_scenes_that_share_the_group(tmp_path):

@@ -18,17 +18,12 @@ from qdnet_keras.data.manifest import (
     parse_scores,
     read_text,
 )
+from qdnet_keras.data.operators import ESPL_OPERATORS, operator_kind
 from qdnet_keras.errors import DataError
 
-_OPERATORS = {
-    "tmo": ("ReinhardTMO", "FattalTMO", "WardHistAdjTMO", "DurandTMO", "DurandTMO4t"),
-    "fusion": ("Paul", "RamanTMO", "PeceKautz", "LA_Sig_11", "GA"),
-    "effect": ("surreal", "grunge2"),
-}
-_KINDS = {operator: kind for kind, operators in _OPERATORS.items() for operator in operators}
 _SUFFIXES = re.compile(r"(\.(png|jpe?g|tiff?|webp|bmp))+$", re.IGNORECASE)
 _PREFIX = re.compile("^[HV]_")
-_NAME = re.compile(rf"(?:[HV]_)?(?P<scene>.+)_(?P<operator>{'|'.join(_KINDS)})")
+_NAME = re.compile(rf"(?:[HV]_)?(?P<scene>.+)_(?P<operator>{'|'.join(ESPL_OPERATORS)})")
 
 
 class EsplName(NamedTuple):
@@ -37,11 +32,6 @@ class EsplName(NamedTuple):
     scene: str
     operator: str | None
     kind: str | None
-
-
-def operator_kind(operator: str) -> str | None:
-    """One of "tmo" (tone mapping), "fusion" (of exposures), "effect"; None if unknown."""
-    return _KINDS.get(operator)
 
 
 def parse_name(name: str) -> EsplName:

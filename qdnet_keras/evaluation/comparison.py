@@ -14,9 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from qdnet_keras import metrics
-from qdnet_keras.data.espl import operator_kind
+from qdnet_keras.data.operators import KINDS, operator_kind
 
-KINDS = ("tmo", "fusion", "effect")
 SIGNIFICANT = 0.05
 RESAMPLES = 500
 
@@ -78,7 +77,7 @@ class Summary:
         splits: Number of splits.
         figures: Of all test pictures, by the names of `FIGURES`.
         within_scene_srocc: Mean SROCC among the renderings of a scene.
-        kinds: SROCC among the operators of a kind ("tmo", "fusion", "effect") that has any.
+        kinds: SROCC among the operators of one kind of `qdnet_keras.data.operators.KINDS`.
         per_split: SROCC of each split.
         seconds: CPU time of one picture.
     """
@@ -109,7 +108,7 @@ class Difference:
 def summarise(method: str, splits: Sequence[Predictions]) -> Summary:
     """The figures of one method over its splits."""
     inside = [metrics.within_group_srocc(s.predicted, s.mos, s.scenes) for s in splits]
-    kinds = {}
+    kinds: dict[str, Interval] = {}
     for kind in KINDS:
         of_kind = [_of_kind(split, kind) for split in splits]
         if any(len(split.mos) for split in of_kind):

@@ -31,6 +31,7 @@ from qdnet_keras.data.duplicates import (
     near_duplicates,
 )
 from qdnet_keras.data.manifest import Manifest
+from qdnet_keras.data.operators import operator_kind
 from qdnet_keras.data.splits import check_disjoint, random_splits
 from qdnet_keras.errors import DataError, OutputError
 from qdnet_keras.evaluation.comparison import Predictions
@@ -147,7 +148,7 @@ def evaluate(
     folder = run / protocol.name
     _prepare(protocol, folder)
     results: dict[str, list[Predictions]] = {}
-    notes: list[str] = []
+    notes = unknown_operators(protocol.manifest)
     for name in names:
         method = make_method(name, options, store, folder / name / protocol.splits[0].name)
         _check_unseen(protocol, method)
@@ -213,6 +214,16 @@ def _predict(
         for r, value in zip(test, predicted, strict=True)
     ]
     write_table(folder / f"{split.name}.csv", COLUMNS, table)
+
+
+def unknown_operators(manifest: Manifest) -> list[str]:
+    """A note about operators of no known kind, if there are any."""
+    operators = [r.operator for r in manifest.renderings if r.operator]
+    unknown = [name for name in operators if operator_kind(name) is None]
+    if not unknown:
+        return []
+    names = ", ".join(sorted(set(unknown)))
+    return [f"Of unknown kind, so in no row by kind: {len(unknown)} pictures ({names})."]
 
 
 def _files_used(protocol: Protocol, splits: Sequence[Split], learns: bool) -> list[Path]:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from qdnet_keras.data.operators import KINDS
 from qdnet_keras.evaluation.comparison import (
-    KINDS,
     SIGNIFICANT,
     Difference,
     Interval,

@@ -159,7 +159,7 @@ def renderings_of(
 ) -> Iterator[tuple[str, float | None, np.ndarray]]:
     """Operator or fault, the fault's strength, and the rendering, uint8 `[H, W, 3]`."""
     for name in settings.operators:
-        yield name, None, from_float(OPERATORS[name].render(scene), np.uint8)
+        yield name, None, from_float(OPERATORS[name](scene), np.uint8)
     for name in random.choice(list(FAULTS), settings.faults, replace=False):
         strength = random.uniform(MIN_STRENGTH, 1)
         yield name, strength, from_float(FAULTS[name].render(scene, strength), np.uint8)

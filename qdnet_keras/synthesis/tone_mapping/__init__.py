@@ -2,7 +2,8 @@
 
 Every operator takes a scene (linear RGB, float32 `[H, W, 3]`, positive, log-average 1, see
 `qdnet_keras.synthesis.hdr.normalise`) and returns a rendering (sRGB, float32 `[H, W, 3]` in 0..1).
-Names that ESPL-LIVE HDR uses too stand for the same published method, not the same program.
+Names that ESPL-LIVE HDR uses too stand for the same published method, not the same program; kinds
+are in `qdnet_keras.data.operators`.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,6 @@ from qdnet_keras.synthesis.tone_mapping import (
 )
 
 
-class Operator(NamedTuple):
-    """`kind` is "tmo" (tone mapping), "fusion" (of exposures) or "effect"."""
-
-    kind: str
-    render: Callable[[Array], Array]
-
-
 class Fault(NamedTuple):
     """`render` takes a scene and a strength in 0..1.
 
@@ -37,18 +31,18 @@ class Fault(NamedTuple):
     render: Callable[[Array, float], Array]
 
 
-OPERATORS = {
-    "ReinhardTMO": Operator("tmo", photographic.photographic),
-    "reinhard_local": Operator("tmo", photographic.dodge_and_burn),
-    "WardHistAdjTMO": Operator("tmo", histogram.histogram_adjustment),
-    "DurandTMO": Operator("tmo", bilateral.base_and_detail),
-    "FattalTMO": Operator("tmo", gradient.gradient_domain),
-    "drago": Operator("tmo", opencv.drago),
-    "mantiuk": Operator("tmo", opencv.mantiuk),
-    "reinhard_devlin": Operator("tmo", opencv.reinhard_devlin),
-    "mertens": Operator("fusion", opencv.mertens),
-    "surreal": Operator("effect", effects.surreal),
-    "grunge2": Operator("effect", effects.grunge),
+OPERATORS: dict[str, Callable[[Array], Array]] = {
+    "ReinhardTMO": photographic.photographic,
+    "reinhard_local": photographic.dodge_and_burn,
+    "WardHistAdjTMO": histogram.histogram_adjustment,
+    "DurandTMO": bilateral.base_and_detail,
+    "FattalTMO": gradient.gradient_domain,
+    "drago": opencv.drago,
+    "mantiuk": opencv.mantiuk,
+    "reinhard_devlin": opencv.reinhard_devlin,
+    "mertens": opencv.mertens,
+    "surreal": effects.surreal,
+    "grunge2": effects.grunge,
 }
 
 FAULTS = {
