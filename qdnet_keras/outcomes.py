@@ -1,6 +1,6 @@
 """What scoring and enhancement return, from a model in this process or from a server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -53,3 +53,8 @@ class Enhanced:
     score_after: float
     epsilon: float
     reached: bool
+
+
+# What a served model answers by these names, beside the rendering itself.
+SCORES = tuple(field.name for field in fields(Score))
+RESULTS = tuple(field.name for field in fields(Enhanced) if field.name not in ("pixels", "target"))

@@ -32,8 +32,10 @@ import psutil
 from workload import Arrays, Call, InProcess, call_for, newest_version, photograph
 
 from qdnet_keras.client import Client
+from qdnet_keras.client.access import Access
+from qdnet_keras.client.address import parse_address
 from qdnet_keras.client.grpc_transport import GrpcTransport
-from qdnet_keras.client.transport import CallError
+from qdnet_keras.client.transport import CallError, Model
 from qdnet_keras.errors import ServerError
 from qdnet_keras.photos.files import read_photo
 
@@ -177,7 +179,7 @@ def run_load(
     """Threads that send requests until the time is up."""
     tally = Tally()
     attacks = hostile.calls()
-    transport = GrpcTransport(server.address, "qdnet", None, None)
+    transport = GrpcTransport(parse_address(server.address), Model("qdnet"), Access())
     end = time.monotonic() + 60 * options.minutes
 
     def loop(thread: int) -> None:

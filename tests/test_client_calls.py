@@ -1,25 +1,41 @@
 """The client's calls against TF-Serving's own service definitions, over gRPC and REST."""
 
-import base64
-import json
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import astuple, replace
 
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
-from fake_serving import FakeServing, score_of
+from fake_serving import FakeRest, FakeServing, score_of
 from PIL import Image
 from serving_process import free_port
 from tensorflow_serving.apis import predict_pb2
 
 from qdnet_keras.client import Client
+from qdnet_keras.client.access import Access
+from qdnet_keras.client.address import parse_address
 from qdnet_keras.client.grpc_transport import GrpcTransport
+from qdnet_keras.client.transport import Model
 from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
 from qdnet_keras.photos.files import read_photo
+
+WRONG_ADDRESSES = [
+    *("localhost", "localhost:", "a:b", ":8500", "", "a:0", "a:99999", "a:65536", "a b:1"),
+    *("ftp://a:1", "http://", "http://:80", "http://a:99999", "http://a/b?c", "http://me@a"),
+    *("grpc://a:1/path", "https://[::1", "a/b:80"),
+]
+ADDRESSES = {
+    "localhost:8500": ("localhost", 8500, False, False, ""),
+    "a:65535": ("a", 65535, False, False, ""),
+    "[::1]:8500": ("::1", 8500, False, False, ""),
+    "grpc://a": ("a", 8500, False, False, ""),
+    "grpcs://a.example:8443": ("a.example", 8443, False, True, ""),
+    "http://a:8501/": ("a", 8501, True, False, ""),
+    "https://a.example": ("a.example", 443, True, True, ""),
+    "https://a.example/models/qdnet/": ("a.example", 443, True, True, "/models/qdnet"),
+}
 
 
 @pytest.fixture
@@ -144,7 +160,7 @@ def test_calls_take_turns_over_all_addresses(photo):
     """As over the pods of a headless Service in Kubernetes, one of which is gone."""
     servers = [FakeServing(), FakeServing()]
     addresses = [server.address for server in servers] + [f"127.0.0.1:{free_port()}"]
-    transport = GrpcTransport(f"ipv4:{','.join(addresses)}", "qdnet", None, None)
+    transport = GrpcTransport(f"ipv4:{','.join(addresses)}", Model("qdnet"), Access())
     inputs = {"image_bytes": np.array([photo("a.png").read_bytes()], object)}
     deadline = time.monotonic() + 10
     while not all(server.requests for server in servers) and time.monotonic() < deadline:
@@ -155,10 +171,18 @@ def test_calls_take_turns_over_all_addresses(photo):
         server.stop()
 
 
-@pytest.mark.parametrize("server", ["localhost", "localhost:", "http://a:1", "a:b", ":8500", ""])
-def test_a_server_is_host_and_port(server):
+@pytest.mark.parametrize("server", WRONG_ADDRESSES)
+def test_a_server_is_host_and_port_or_a_url(server):
     with pytest.raises(ValueError, match="host:port"):
         Client(server)
+
+
+@pytest.mark.parametrize("server", ADDRESSES)
+def test_addresses(server):
+    wanted = ADDRESSES[server]
+    assert astuple(parse_address(server)) == wanted
+    if "://" not in server:
+        assert parse_address(server, rest=True) == replace(parse_address(server), rest=True)
 
 
 def test_another_model_is_told(serving, photo, monkeypatch):
@@ -170,78 +194,26 @@ def test_another_model_is_told(serving, photo, monkeypatch):
 # --- REST -----------------------------------------------------------------------------------------
 
 
-class RestGateway(BaseHTTPRequestHandler):
-    """TF-Serving's documented JSON in front of a `FakeServing`."""
-
-    grpc_address: str
-    paths: list[str]
-
-    def do_POST(self):
-        self.paths.append(self.path)
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        request = predict_pb2.PredictRequest()
-        request.model_spec.signature_name = body["signature_name"]
-        for name, values in body["inputs"].items():
-            proto = tf.make_tensor_proto([_plain(value) for value in values])
-            request.inputs[name].CopyFrom(proto)
-        with grpc.insecure_channel(self.grpc_address) as channel:
-            call = channel.unary_unary(
-                "/tensorflow.serving.PredictionService/Predict",
-                predict_pb2.PredictRequest.SerializeToString,
-                predict_pb2.PredictResponse.FromString,
-            )
-            try:
-                outputs = call(request).outputs
-                status, answer = 200, {"outputs": {k: _json(v) for k, v in outputs.items()}}
-            except grpc.RpcError as error:
-                status = {"INVALID_ARGUMENT": 400, "UNAVAILABLE": 503}[error.code().name]
-                answer = {"error": error.details()}
-        data = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-def _plain(value):
-    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
-
-
-def _json(proto):
-    values = tf.make_ndarray(proto).tolist()
-    return [
-        {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-        for value in values
-    ]
-
-
 @pytest.fixture
-def gateway(serving: FakeServing) -> Iterator[ThreadingHTTPServer]:
-    handler = type("Gateway", (RestGateway,), {"grpc_address": serving.address, "paths": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def gateway(serving: FakeServing) -> Iterator[FakeRest]:
+    gateway = FakeRest(serving)
+    yield gateway
+    gateway.stop()
 
 
 def test_rest_gives_what_grpc_gives(serving, gateway, client, photo):
-    path, address = photo("a.jpg"), f"127.0.0.1:{gateway.server_port}"
-    with Client(address, rest=True, label="stable") as rest:
+    path = photo("a.jpg")
+    with Client(gateway.address, rest=True, label="stable") as rest:
         assert rest.score(path) == client.score(path)
         ours, theirs = rest.enhance(path, 40), client.enhance(path, 40)
     np.testing.assert_array_equal(ours.pixels, theirs.pixels)
     assert (ours.score_after, ours.reached) == (theirs.score_after, theirs.reached)
-    handler = gateway.RequestHandlerClass
-    assert set(handler.paths) == {"/v1/models/qdnet/labels/stable:predict"}
+    assert {path for path, _ in gateway.requests} == {"/v1/models/qdnet/labels/stable:predict"}
 
 
 def test_rest_tries_again_and_tells_refusals(serving, gateway, photo):
     serving.failures = [(grpc.StatusCode.UNAVAILABLE, "loading")] * 2
-    with Client(f"127.0.0.1:{gateway.server_port}", rest=True, timeout=10) as client:
+    with Client(gateway.address, rest=True, timeout=10) as client:
         assert client.score(photo("a.png")).score > 0
         serving.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no picture")]
         with pytest.raises(ServerError, match="refuses the request: no picture"):
@@ -261,10 +233,10 @@ def test_a_server_that_is_not_there_is_told_in_time(photo, rest):
 
 
 def test_ports_mixed_up_are_told(serving, gateway, photo):
-    mixed = [(serving.port, True, "REST port"), (gateway.server_port, False, "gRPC port")]
-    for port, rest, advice in mixed:
+    mixed = [(serving.address, True, "REST port"), (gateway.address, False, "gRPC port")]
+    for address, rest, advice in mixed:
         with (
-            Client(f"127.0.0.1:{port}", rest=rest, timeout=1) as client,
+            Client(address, rest=rest, timeout=1) as client,
             pytest.raises(ServerUnreachableError, match=advice),
         ):
             client.score(photo("a.png"))

@@ -6,9 +6,10 @@ import tensorflow as tf
 from photo_files import ORIENTATION, SRGB, files_of_other_kinds
 from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from qdnet_keras.client import messages, pictures
+from qdnet_keras.client.transport import Model
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.files import read_photo_and_bytes
 
@@ -65,7 +66,8 @@ def test_tensors_of_other_types_are_refused():
 @pytest.mark.parametrize("chosen", [{}, {"version": 7}, {"label": "canary"}])
 def test_requests_are_those_of_tf_serving(chosen):
     target = np.array([50], np.float32)
-    ours = messages.predict_request("qdnet", "enhance", {"target": target}, **chosen)
+    model = Model("qdnet", **chosen)
+    ours = messages.predict_request(model, "enhance", {"target": target})
     request = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
     spec = request.model_spec
     assert (spec.name, spec.signature_name) == ("qdnet", "enhance")
@@ -76,6 +78,12 @@ def test_requests_are_those_of_tf_serving(chosen):
     assert spec.version.value == chosen.get("version", 0)
     assert spec.version_label == chosen.get("label", "")
     np.testing.assert_array_equal(tf.make_ndarray(request.inputs["target"]), target)
+    asked = get_model_metadata_pb2.GetModelMetadataRequest.FromString(
+        messages.metadata_request(model).SerializeToString()
+    )
+    assert list(asked.metadata_field) == ["signature_def"]
+    spec.signature_name = ""
+    assert asked.model_spec == spec
 
 
 # --- Pictures -------------------------------------------------------------------------------------
@@ -94,8 +102,8 @@ def test_what_is_sent_decodes_to_the_pixels_of_the_photo(tmp_path):
         pixels = photo.pixels
         if photo.depth == 16:
             pixels = np.rint(pixels / 257.0).astype(np.uint8)
-        sent = pictures.to_file(photo, data)
-        np.testing.assert_array_equal(_server_decodes(sent), pixels, err_msg=name)
+        for sent in (pictures.to_file(photo, data), pictures.to_score(path)):
+            np.testing.assert_array_equal(_server_decodes(sent), pixels, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "grey.jpg", "grey.png", "exif.jpg", "icc.png"])
@@ -107,7 +115,7 @@ def test_plain_files_travel_as_they_are(photo, name):
     if name.startswith("grey"):
         Image.open(path).convert("L").save(path)
     read, data = read_photo_and_bytes(path)
-    assert pictures.to_file(read, data) == path.read_bytes()
+    assert pictures.to_file(read, data) == pictures.to_score(path) == path.read_bytes()
     np.testing.assert_array_equal(_server_decodes(data), read.pixels)
 
 
@@ -118,4 +126,4 @@ def test_photos_above_the_limit_are_averaged_for_scoring_and_not_rendered(monkey
     assert sent.shape[0] * sent.shape[1] <= 40 * 40
     np.testing.assert_allclose(sent.mean((0, 1)), read.pixels.mean((0, 1)), atol=0.5)
     with pytest.raises(ImageError, match=r"a\.png has .* megapixels"):
-        pictures.check_renderable(read, "a.png")
+        pictures.check_renderable(read.pixels, "a.png")

@@ -32,25 +32,6 @@ WorkingSize = Annotated[
     typer.Option(min=32, help="Long side, in pixels, of the copy that statistics are taken from."),
 ]
 
-Server = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="Let this TF-Serving do the work; its model decides instead of the options for one.",
-    ),
-]
-Rest = Annotated[bool, typer.Option("--rest", help="The server's port speaks REST, not gRPC.")]
-Label = Annotated[
-    str | None, typer.Option(help="Version of the server's model, such as stable or canary.")
-]
-Timeout = Annotated[
-    float, typer.Option(min=0.1, help="Seconds that the server may take over a photograph.")
-]
-Parallel = Annotated[
-    int, typer.Option(min=1, max=64, help="Photographs sent to the server at a time.")
-]
-SERVER_OPTIONS = ("rest", "label", "timeout", "parallel")
-
 
 def require(extra: str) -> None:
     """Checks that the package of an extra is installed. Raises `MissingPackageError`."""

@@ -14,19 +14,20 @@ from qdnet_keras.cli.common import (
     STDIN,
     AsJson,
     Force,
-    Label,
-    Parallel,
     Preset,
-    Rest,
-    Server,
-    Timeout,
     WorkingSize,
     load_model,
     prepare_output,
     read_input_and_bytes,
 )
 from qdnet_keras.cli.output import Report
-from qdnet_keras.cli.remote import check_server_options, connect, in_order, naming
+from qdnet_keras.cli.remote import (
+    Remote,
+    check_server_options,
+    in_order,
+    naming,
+    with_server_options,
+)
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import (
     ImageError,
@@ -55,6 +56,7 @@ SUFFIXES = {
 }
 
 
+@with_server_options
 def run(
     context: typer.Context,
     images: Annotated[
@@ -93,11 +95,8 @@ def run(
     working_size: WorkingSize = WORKING_SIDE,
     force: Force = False,
     as_json: AsJson = False,
-    server: Server = None,
-    rest: Rest = False,
-    label: Label = None,
-    timeout: Timeout = 60.0,
-    parallel: Parallel = 4,
+    *,
+    remote: Remote,
 ) -> None:
     """Render photographs at a target score.
 
@@ -112,13 +111,13 @@ def run(
     if STDIN in images and output is None:
         raise typer.BadParameter("standard input needs --output.", param_hint="IMG")
     local_options = ("preset", "sampler", "tolerance", "working_size")
-    check_server_options(context, server, local_options)
+    check_server_options(context, remote, local_options)
     outputs = _Outputs(output, several=ladder is not None or len(images) > 1, force=force)
     jobs = (_prepare(file, targets, ladder is not None, outputs) for file in images)
     report = Report(("file", "target", "before", "after", "output"), images, as_json)
-    if server is not None:
-        with connect(server, rest, label, timeout) as client:
-            _report(report, images, jobs, _remote_renderer(client), parallel)
+    if remote.server is not None:
+        with remote.connect() as client:
+            _report(report, images, jobs, _remote_renderer(client), remote.parallel)
         return
     check_preset(preset, sampler)
     options = {"sampler": sampler, "tolerance": tolerance, "long_side": working_size}
@@ -162,7 +161,7 @@ def _remote_renderer(client: "Client") -> Renderer:
     from qdnet_keras.client.pictures import check_renderable, to_file
 
     def render(job: _Job, target: float) -> "Enhanced":
-        check_renderable(job.photo, job.file)
+        check_renderable(job.photo.pixels, job.file)
         with naming(job.file):
             return client.enhance_file(to_file(job.photo, job.data), target)
 

@@ -9,18 +9,19 @@ import typer
 import qdnet_keras
 from qdnet_keras.cli.common import (
     AsJson,
-    Label,
-    Parallel,
     Preset,
-    Rest,
-    Server,
-    Timeout,
     WorkingSize,
     load_model,
     read_input_and_bytes,
 )
 from qdnet_keras.cli.output import Report
-from qdnet_keras.cli.remote import check_server_options, connect, in_order, naming
+from qdnet_keras.cli.remote import (
+    Remote,
+    check_server_options,
+    in_order,
+    naming,
+    with_server_options,
+)
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
 
@@ -34,6 +35,7 @@ UNFAMILIAR = "not a photograph it knows"
 Scorer = Callable[[str], "Score"]
 
 
+@with_server_options
 def run(
     context: typer.Context,
     paths: Annotated[
@@ -45,11 +47,8 @@ def run(
     preset: Preset = DEFAULT_PRESET,
     as_json: AsJson = False,
     working_size: WorkingSize = WORKING_SIDE,
-    server: Server = None,
-    rest: Rest = False,
-    label: Label = None,
-    timeout: Timeout = 60.0,
-    parallel: Parallel = 4,
+    *,
+    remote: Remote,
 ) -> None:
     """Score photographs, 0 to 100; higher is better.
 
@@ -60,15 +59,15 @@ def run(
     """
     from qdnet_keras.photos.files import find_photos
 
-    check_server_options(context, server, ("preset", "working_size"))
+    check_server_options(context, remote, ("preset", "working_size"))
     files: list[str] = []
     for path in paths:
         files += [str(file) for file in find_photos([path])] or [path]
-    if server is None:
+    if remote.server is None:
         score_all(files, preset, as_json, working_size)
         return
-    with connect(server, rest, label, timeout) as client:
-        _report(files, _remote_scorer(client), parallel, as_json)
+    with remote.connect() as client:
+        _report(files, _remote_scorer(client), remote.parallel, as_json)
 
 
 def score_all(

@@ -1,10 +1,10 @@
-"""The messages of TF-Serving's Predict call, without TensorFlow.
+"""The messages of TF-Serving's calls, without TensorFlow.
 
 `tensorflow_serving.apis` imports all of TensorFlow, so the few fields that a client needs are
 described here. Names of messages do not travel, only numbers and types of fields do: what these
 classes write is what TF-Serving reads, and the other way round. Fields that are not listed are
-skipped. Source of the numbers: `model.proto` and `predict.proto` of TF-Serving, `tensor.proto` and
-`tensor_shape.proto` of TensorFlow.
+skipped. Source of the numbers: `model.proto`, `predict.proto` and `get_model_metadata.proto` of
+TF-Serving, `tensor.proto` and `tensor_shape.proto` of TensorFlow.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from qdnet_keras.client.transport import CallError, Model
+
 PREDICT_METHOD = "/tensorflow.serving.PredictionService/Predict"
+METADATA_METHOD = "/tensorflow.serving.PredictionService/GetModelMetadata"
 
 _PACKAGE = "qdnet_keras.client"
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
@@ -40,6 +43,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     },
     "PredictRequest": {"model_spec": (1, "ModelSpec"), "inputs": (2, "repeated NamedTensor")},
     "PredictResponse": {"outputs": (1, "repeated NamedTensor"), "model_spec": (2, "ModelSpec")},
+    "MetadataRequest": {"model_spec": (1, "ModelSpec"), "metadata_field": (2, "repeated string")},
 }
 
 # NumPy's dtype: number of TensorFlow's, and the field of `Tensor` that holds its values.
@@ -85,31 +89,44 @@ _CLASSES = _message_classes()
 Tensor = _CLASSES["Tensor"]
 PredictRequest = _CLASSES["PredictRequest"]
 PredictResponse = _CLASSES["PredictResponse"]
+MetadataRequest = _CLASSES["MetadataRequest"]
 
 
-def predict_request(
-    model: str,
-    signature: str,
-    inputs: Mapping[str, np.ndarray],
-    version: int | None = None,
-    label: str | None = None,
-) -> Any:
+def predict_request(model: Model, signature: str, inputs: Mapping[str, np.ndarray]) -> Any:
     """A `PredictRequest`; arrays of dtype object hold bytes."""
     request = PredictRequest()
-    spec = request.model_spec
-    spec.name, spec.signature_name = model, signature
-    if version is not None:
-        spec.version.value = version
-    if label is not None:
-        spec.version_label = label
+    _fill_in(request.model_spec, model)
+    request.model_spec.signature_name = signature
     for name, array in inputs.items():
         request.inputs.add(key=name, value=to_tensor(array))
     return request
 
 
+def metadata_request(model: Model) -> Any:
+    """A `GetModelMetadataRequest` for the signatures of a model."""
+    request = MetadataRequest(metadata_field=["signature_def"])
+    _fill_in(request.model_spec, model)
+    return request
+
+
+def _fill_in(spec: Any, model: Model) -> None:
+    spec.name = model.name
+    if model.version is not None:
+        spec.version.value = model.version
+    if model.label is not None:
+        spec.version_label = model.label
+
+
 def outputs_of(response: Any) -> dict[str, np.ndarray]:
-    """The output arrays of a `PredictResponse` by name."""
-    return {output.key: to_array(output.value) for output in response.outputs}
+    """The output arrays of a `PredictResponse` by name.
+
+    Raises:
+        CallError: One of them is damaged or of an unknown type.
+    """
+    try:
+        return {output.key: to_array(output.value) for output in response.outputs}
+    except ValueError as error:
+        raise CallError("INTERNAL", f"the answer cannot be understood ({error})") from None
 
 
 def to_tensor(array: np.ndarray) -> Any:

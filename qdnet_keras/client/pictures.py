@@ -1,23 +1,70 @@
 """What travels instead of a photograph: a file that the server's graph decodes to the same pixels.
 
-The graph reads PNG and JPEG as 8-bit RGB, knows no orientation, and ignores alpha.
+The graph reads PNG and JPEG as 8-bit RGB, knows no orientation and no profile, and ignores alpha.
+Pillow prepares plain files of these kinds; the others are read by `qdnet_keras.photos`, which needs
+packages that the client itself does without.
 """
 
 import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import imagecodecs
 import numpy as np
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import Image, ImageCms, ImageOps
 
-from qdnet_keras.errors import ImageError
-from qdnet_keras.photos.files import Photo, from_float, to_float, working_copy
+from qdnet_keras.errors import ImageError, MissingPackageError
+
+if TYPE_CHECKING:
+    from qdnet_keras.photos.files import Photo
+
+Picture = str | os.PathLike[str] | bytes | np.ndarray
 
 MAX_PIXELS = 32_000_000  # of one picture; the exported graph refuses more
+MIN_SIDE = 32
 _BIT_DEPTH, _COLOUR_TYPE = 24, 25  # offsets in a PNG
 _GREY, _RGB = 0, 2
+_ORIENTATION = 274  # tag of EXIF
+_NOT_PLAIN = {"transparency", "gamma", "chromaticity"}
 
 
-def to_file(photo: Photo, data: bytes | None = None) -> bytes:
+def to_score(picture: Picture) -> bytes:
+    """The file to send of a picture to be scored.
+
+    Raises:
+        ImageError: It cannot be read.
+        MissingPackageError: It is no plain PNG or JPEG, and a package that reads it is missing.
+    """
+    return _prepare(picture, renderable=False)
+
+
+def to_render(picture: Picture) -> bytes:
+    """As `to_score`, for a picture to be rendered, whose size and depth must stay.
+
+    Raises `ImageError` also where the server cannot do that.
+    """
+    return _prepare(picture, renderable=True)
+
+
+def _prepare(picture: Picture, renderable: bool) -> bytes:
+    if isinstance(picture, np.ndarray):
+        _check_pixels(picture)
+        if renderable:
+            check_renderable(picture, "The picture")
+        return _encode(picture)
+    if isinstance(picture, bytes):
+        data, name = picture, "the picture"
+    else:
+        data, name = _load(Path(picture)), str(picture)
+    if (plain := _plain_file(data)) is not None:
+        return plain
+    photo = _read(data, name)
+    if renderable:
+        check_renderable(photo.pixels, "The picture")
+    return to_file(photo, data)
+
+
+def to_file(photo: "Photo", data: bytes) -> bytes:
     """A file of the photo: `data` where the server decodes them alike, else a new PNG.
 
     16 bits are rounded to 8, and a photo of more than `MAX_PIXELS` is averaged down to half of
@@ -27,26 +74,17 @@ def to_file(photo: Photo, data: bytes | None = None) -> bytes:
         photo: What `data` decode to.
         data: The photograph's own file.
     """
-    if data is not None and _decodes_alike(photo, data):
-        return data
-    pixels = photo.pixels
-    height, width = pixels.shape[:2]
-    if height * width > MAX_PIXELS:
-        shrink = (MAX_PIXELS / 2 / (height * width)) ** 0.5
-        pixels = from_float(working_copy(pixels, round(shrink * max(height, width))), np.uint8)
-    elif photo.depth == 16:
-        pixels = from_float(to_float(pixels), np.uint8)
-    return bytes(imagecodecs.png_encode(pixels, level=1))
+    return data if _decodes_alike(photo, data) else _encode(photo.pixels)
 
 
-def check_renderable(photo: Photo, name: str) -> None:
-    """Raises `ImageError` for a photo that a server cannot render at its size and depth."""
-    if photo.depth == 16:
+def check_renderable(pixels: np.ndarray, name: str) -> None:
+    """Raises `ImageError` for pixels that a server cannot render at their size and depth."""
+    if pixels.dtype == np.uint16:
         raise ImageError(
             f"{name} has 16 bits a channel and a server renders 8; "
             "enhance it without a server, or save it with 8 bits first."
         )
-    height, width = photo.pixels.shape[:2]
+    height, width = pixels.shape[:2]
     if height * width > MAX_PIXELS:
         raise ImageError(
             f"{name} has {height * width / 1e6:.1f} megapixels and a server renders at most "
@@ -54,10 +92,83 @@ def check_renderable(photo: Photo, name: str) -> None:
         )
 
 
-def _decodes_alike(photo: Photo, data: bytes) -> bool:
+def _load(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def _plain_file(data: bytes) -> bytes | None:
+    """The file to send of an 8-bit sRGB PNG or JPEG; None for other or damaged ones."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS or not _is_plain(image, data):
+                return None
+            image.load()
+            turn = image.getexif().get(_ORIENTATION, 1)
+            if turn == 1:
+                return data
+            return _encode(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    if image.mode not in ("L", "RGB") or _NOT_PLAIN & image.info.keys():
+        return False
+    if image.format == "PNG" and (data[_BIT_DEPTH] != 8 or data[_COLOUR_TYPE] not in (_GREY, _RGB)):
+        return False
+    icc = image.info.get("icc_profile")
+    return not icc or _is_srgb(icc)
+
+
+def _is_srgb(icc: bytes) -> bool:
+    try:
+        return ImageCms.getProfileDescription(io.BytesIO(icc)).startswith("sRGB")
+    except ImageCms.PyCMSError:
+        return False
+
+
+def _read(data: bytes, name: str) -> "Photo":
+    try:
+        from qdnet_keras.photos.files import read_photo
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"{name} is no plain 8-bit sRGB PNG or JPEG, and {error.name}, which would read it, is "
+            "not installed; install it, or convert the picture."
+        ) from None
+    return read_photo(data, name)
+
+
+def _decodes_alike(photo: "Photo", data: bytes) -> bool:
     height, width = photo.pixels.shape[:2]
     if photo.turned or photo.alpha is not None or height * width > MAX_PIXELS:
         return False
     if photo.format == "PNG":
         return data[_BIT_DEPTH] == 8 and data[_COLOUR_TYPE] in (_GREY, _RGB)
-    return photo.format == "JPEG" and JpegImageFile(io.BytesIO(data)).mode in ("L", "RGB")
+    return photo.format == "JPEG" and Image.open(io.BytesIO(data)).mode in ("L", "RGB")
+
+
+def _check_pixels(pixels: np.ndarray) -> None:
+    fits = pixels.ndim == 3 and pixels.shape[2] == 3 and min(pixels.shape[:2]) >= MIN_SIDE
+    if not fits or pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"The array is {pixels.dtype} {list(pixels.shape)}; give uint8 or uint16 "
+            f"[height, width, 3] with sides of at least {MIN_SIDE}."
+        )
+
+
+def _encode(pixels: np.ndarray) -> bytes:
+    """A PNG of uint8 or uint16 `[height, width, 3]`, see `to_file`."""
+    height, width = pixels.shape[:2]
+    if height * width > MAX_PIXELS:
+        from qdnet_keras.photos.files import from_float, working_copy
+
+        shrink = (MAX_PIXELS / 2 / (height * width)) ** 0.5
+        pixels = from_float(working_copy(pixels, round(shrink * max(height, width))), np.uint8)
+    elif pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()

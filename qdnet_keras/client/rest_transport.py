@@ -1,21 +1,27 @@
-"""Predict calls over TF-Serving's REST interface, with the standard library's HTTP client."""
+"""Calls over TF-Serving's REST interface, with the standard library's HTTP client."""
 
+import asyncio
 import base64
 import contextlib
 import http.client
 import json
-from collections.abc import Mapping
+import ssl
+import urllib.request
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 
-from qdnet_keras.client.transport import CallError
+from qdnet_keras.client.access import Access
+from qdnet_keras.client.address import Address
+from qdnet_keras.client.transport import Arrays, CallError, Model
 
 CONNECT_SECONDS = 5.0
-# The status codes of TF-Serving's REST interface, as gRPC calls them.
+# The status codes of TF-Serving's REST interface and of gateways, as gRPC calls them.
 _CODES = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     412: "FAILED_PRECONDITION",
     413: "RESOURCE_EXHAUSTED",
@@ -29,61 +35,121 @@ _CODES = {
 
 
 class RestTransport:
-    """See `Transport`. One connection a call."""
+    """See `Transport`. One connection a call, through the proxy that the environment names.
 
-    name = "REST"
+    Args:
+        address: The server's.
+        model: Which model to call.
+        access: Certificates and headers.
+    """
 
-    def __init__(self, server: str, model: str, version: int | None, label: str | None):
-        host, _, port = server.rpartition(":")
-        self._host, self._port = host.strip("[]"), int(port)
-        self._path = f"/v1/models/{quote(model, safe='')}"
-        if version is not None:
-            self._path += f"/versions/{version}"
-        if label is not None:
-            self._path += f"/labels/{quote(label, safe='')}"
+    def __init__(self, address: Address, model: Model, access: Access):
+        self._address = address
+        self._headers = {"Content-Type": "application/json", **access.headers}
+        self._context = access.ssl_context() if address.tls else None
+        self._proxy = _proxy_for(address)
+        if self._proxy is not None and not address.tls:
+            self._headers |= _proxy_headers(self._proxy)
+        self._path = f"{address.prefix}/v1/models/{quote(model.name, safe='')}"
+        if model.version is not None:
+            self._path += f"/versions/{model.version}"
+        if model.label is not None:
+            self._path += f"/labels/{quote(model.label, safe='')}"
 
-    def predict(
-        self, signature: str, inputs: Mapping[str, np.ndarray], timeout: float
-    ) -> dict[str, np.ndarray]:
-        body = json.dumps(
-            {
-                "signature_name": signature,
-                "inputs": {name: _to_json(array) for name, array in inputs.items()},
-            }
-        )
-        status, answer = self._post(body.encode(), timeout)
-        if status != 200:
-            raise CallError(_CODES.get(status, "INTERNAL"), _reason(status, answer))
+    def predict(self, signature: str, inputs: Arrays, timeout: float) -> dict[str, np.ndarray]:
+        columns = {name: _to_json(array) for name, array in inputs.items()}
+        body = json.dumps({"signature_name": signature, "inputs": columns}).encode()
+        answer = self._request("POST", ":predict", body, timeout)
         try:
             outputs = json.loads(answer)["outputs"]
             return {name: _from_json(values) for name, values in outputs.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CallError("INTERNAL", f"the answer cannot be understood ({error})") from None
 
-    def _post(self, body: bytes, timeout: float) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self._host, self._port)
+    def check_loaded(self, timeout: float) -> None:
+        self._request("GET", "/metadata", None, timeout)
+
+    def close(self) -> None:
+        """Calls end by themselves, at the latest with their deadline."""
+
+    def _request(self, method: str, suffix: str, body: bytes | None, timeout: float) -> bytes:
+        connection = self._connection()
         connection.timeout = min(timeout, CONNECT_SECONDS)
         try:
             connection.connect()
+            connection.sock.settimeout(timeout)
+        except ssl.SSLCertVerificationError as error:
+            details = f"CERTIFICATE_VERIFY_FAILED: {error.verify_message}"
+            raise CallError("UNAVAILABLE", details) from None
         except OSError as error:
             raise CallError("UNAVAILABLE", error.strerror or str(error)) from None
         try:
-            connection.sock.settimeout(timeout)
-            headers = {"Content-Type": "application/json"}
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request("POST", f"{self._path}:predict", body, headers)
             # A server that refuses a body by its length answers without reading it.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, self._target(suffix), body, self._headers)
             response = connection.getresponse()
-            return response.status, response.read()
+            answer = response.read()
         except TimeoutError:
             raise CallError("DEADLINE_EXCEEDED", "no answer in time") from None
         except (OSError, http.client.HTTPException) as error:
             raise CallError("UNAVAILABLE", f"the connection broke ({error})") from None
         finally:
             connection.close()
+        if response.status != 200:
+            code = _CODES.get(response.status, "INTERNAL")
+            raise CallError(code, _reason(response.status, answer))
+        return answer
 
-    def close(self) -> None:
-        """Calls end by themselves, at the latest with their deadline."""
+    def _connection(self) -> http.client.HTTPConnection:
+        """Not connected yet: to the server, or to the proxy in front of it."""
+        host, port = self._address.host, self._address.port
+        at, proxy = (host, port), self._proxy
+        if proxy is not None:
+            at = (proxy.hostname or "", proxy.port or 80)
+        if self._context is None:
+            return http.client.HTTPConnection(*at)
+        connection = http.client.HTTPSConnection(*at, context=self._context)
+        if proxy is not None:
+            connection.set_tunnel(host, port, _proxy_headers(proxy))
+        return connection
+
+    def _target(self, suffix: str) -> str:
+        path = self._path + suffix
+        through_proxy = self._proxy is not None and self._context is None
+        return f"http://{self._address.authority}{path}" if through_proxy else path
+
+
+class AsyncRestTransport:
+    """See `AsyncTransport`. Each call runs in a thread, which ends with the call's deadline."""
+
+    def __init__(self, address: Address, model: Model, access: Access):
+        self._transport = RestTransport(address, model, access)
+
+    async def predict(
+        self, signature: str, inputs: Arrays, timeout: float
+    ) -> dict[str, np.ndarray]:
+        return await asyncio.to_thread(self._transport.predict, signature, inputs, timeout)
+
+    async def check_loaded(self, timeout: float) -> None:
+        await asyncio.to_thread(self._transport.check_loaded, timeout)
+
+    async def close(self) -> None:
+        self._transport.close()
+
+
+def _proxy_for(address: Address) -> Any:
+    """The proxy that `https_proxy`, `http_proxy` and `no_proxy` ask for, as a split URL."""
+    proxy = urllib.request.getproxies().get("https" if address.tls else "http")
+    if not proxy or address.is_loopback or urllib.request.proxy_bypass(address.host):
+        return None
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _proxy_headers(proxy: Any) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
 
 
 def _reason(status: int, answer: bytes) -> str:

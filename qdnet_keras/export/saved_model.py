@@ -37,11 +37,10 @@ from qdnet_keras.files import new_folder
 from qdnet_keras.model.enhancement import BAND_PIXELS, TOLERANCE, find_change, render
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE
+from qdnet_keras.outcomes import RESULTS, SCORES
 
 MAX_PIXELS = 32_000_000
 MAX_BATCH = 32
-SCORES = ("score", "score_std", "novelty")
-RESULTS = ("score_before", "score_after", "epsilon", "reached")
 
 IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, "image_bytes")
