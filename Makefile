@@ -1,6 +1,7 @@
 # make demo    set up .venv, score the bundled photographs and re-render one of them
 # make test    set up .venv and run all tests
-# make check   lint, format and types
+# make check   lint, format, types, imports between rooms, documentation
+# make coverage   all tests, and which lines they run
 # make preset DATA=open-tm   train the released preset again, hours
 # make notebooks   run the notebooks again and keep their outputs
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format preset notebooks clean
+.PHONY: demo test coverage check format preset notebooks clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/qdnet-keras demo --out demo --force
@@ -16,10 +17,14 @@ demo: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+coverage: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy qdnet_keras scripts
+	$(BIN)/lint-imports
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

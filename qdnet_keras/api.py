@@ -1,20 +1,24 @@
 """Scores and renders pictures in one call each."""
 
+import io
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from qdnet_keras.defaults import DEFAULT_PRESET
+from qdnet_keras.errors import ImageError
 from qdnet_keras.model.enhancement import enhance_pixels
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.outcomes import Enhanced, Score
-from qdnet_keras.photos.files import check_pixels, read_photo
+from qdnet_keras.photos.files import Photo, check_pixels, read_photo
 
-Picture = str | os.PathLike[str] | np.ndarray
+Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
 
 
 def load(preset: str | os.PathLike[str] = DEFAULT_PRESET) -> QDNet:
@@ -30,8 +34,8 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
     """Scores a picture.
 
     Args:
-        picture: Path of a PNG, JPEG, TIFF or WebP file, or uint8 or uint16 `[height, width, 3]`,
-            sRGB-encoded, sides ≥ 32.
+        picture: Path, bytes or open binary file of a PNG, JPEG, TIFF or WebP picture; a Pillow
+            image; or uint8 or uint16 `[height, width, 3]`, sRGB-encoded. Sides ≥ 32.
         model: See `load`; by default the released preset, loaded at the first call.
         long_side: The score is computed on a copy of at most this long side, pixels.
 
@@ -41,9 +45,10 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
         what is no photograph of the kind that the model knows.
 
     Raises:
-        ImageError: If the file cannot be read or the array is of another shape or type.
+        ImageError: If the picture cannot be read or the array is of another shape or type.
+        TypeError: If it is nothing of the above.
     """
-    return score_pixels(model or _default_model(), _pixels(picture), long_side)
+    return score_pixels(model or _default_model(), _photo(picture).pixels, long_side)
 
 
 def enhance(
@@ -60,13 +65,15 @@ def enhance(
 
     Returns:
         `Enhanced` with `pixels` in size and dtype of the input, `score_before`, `score_after`,
-        `epsilon` and `reached`.
+        `epsilon` and `reached`; `save(path)` writes it with the metadata of the file.
 
     Raises:
-        ImageError: If the file cannot be read or the array is of another shape or type.
+        ImageError, TypeError: As for `score`.
         ValueError: If the target or an option is out of range.
     """
-    return enhance_pixels(model or _default_model(), _pixels(picture), target, **options)
+    photo = _photo(picture)
+    enhanced = enhance_pixels(model or _default_model(), photo.pixels, target, **options)
+    return replace(enhanced, source=None if isinstance(picture, np.ndarray) else photo)
 
 
 @cache
@@ -74,8 +81,35 @@ def _default_model() -> QDNet:
     return load()
 
 
-def _pixels(picture: Picture) -> np.ndarray:
-    if not isinstance(picture, np.ndarray):
-        return read_photo(Path(picture)).pixels
-    check_pixels(picture)
-    return picture
+def _photo(picture: Picture) -> Photo:
+    if isinstance(picture, np.ndarray):
+        check_pixels(picture)
+        return Photo(picture, None, False, "PNG")
+    if isinstance(picture, Image.Image):
+        return read_photo(_file_of(picture), "The picture")
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return read_photo(bytes(picture), "The picture")
+    if isinstance(picture, str | os.PathLike):
+        return read_photo(Path(picture))
+    if hasattr(picture, "read"):
+        return read_photo(picture, getattr(picture, "name", None) or "The picture")
+    raise TypeError(
+        "A picture is a path, an array, a Pillow image, the bytes of a file or an open binary "
+        f"file. Received: {type(picture).__name__}"
+    )
+
+
+def _file_of(image: Image.Image) -> bytes:
+    """A lossless file with the orientation, profile and Exif data of a Pillow image."""
+    file = io.BytesIO()
+    kept = {"icc_profile": image.info.get("icc_profile"), "exif": image.getexif()}
+    try:
+        if image.mode == "CMYK":
+            image.save(file, "TIFF", **kept)
+        else:
+            image.save(file, "PNG", compress_level=1, **kept)
+    except (OSError, ValueError, KeyError):
+        raise ImageError(
+            f"The picture has Pillow's mode {image.mode}; convert it to RGB first."
+        ) from None
+    return file.getvalue()

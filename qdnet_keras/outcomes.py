@@ -1,8 +1,13 @@
 """What scoring and enhancement return, from a model in this process or from a server."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
+from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from qdnet_keras.photos.files import Photo
 
 Z_90 = 1.645  # standard deviations of a Gaussian within which 90 % lie
 
@@ -45,6 +50,7 @@ class Enhanced:
             gives it.
         epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.
         reached: Whether |score_after − target| is within the tolerance.
+        source: The photograph that was rendered, whose metadata `save` keeps; None for an array.
     """
 
     pixels: np.ndarray
@@ -53,8 +59,26 @@ class Enhanced:
     score_after: float
     epsilon: float
     reached: bool
+    source: "Photo | None" = field(default=None, repr=False, compare=False)
+
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Writes `pixels`, with alpha, profile, depth and metadata of the source.
+
+        Args:
+            path: PNG, JPEG, TIFF or WebP by its suffix; without one, the source's format.
+            force: Whether a file of that name may be replaced.
+
+        Raises:
+            OutputError: If the file exists and `force` is not set, its suffix is of no known
+                format, it cannot be written, or the format cannot hold the picture.
+        """
+        from qdnet_keras.photos.files import Photo, write_photo
+
+        source = self.source or Photo(self.pixels, None, False, "PNG")
+        write_photo(replace(source, pixels=self.pixels), str(path), force=force)
 
 
 # What a served model answers by these names, beside the rendering itself.
 SCORES = tuple(field.name for field in fields(Score))
-RESULTS = tuple(field.name for field in fields(Enhanced) if field.name not in ("pixels", "target"))
+_OURS = ("pixels", "target", "source")
+RESULTS = tuple(field.name for field in fields(Enhanced) if field.name not in _OURS)

@@ -1,11 +1,16 @@
 """The three public functions, against the functions they stand for."""
 
+import io
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import qdnet_keras
-from qdnet_keras.errors import ImageError, PresetError
+from qdnet_keras.errors import ImageError, OutputError, PresetError
 from qdnet_keras.model.enhancement import Enhanced
 from qdnet_keras.model.scoring import score_pixels
 
@@ -16,9 +21,23 @@ def model(tiny_preset):
 
 
 def test_public_names_are_those_promised():
-    assert set(dir(qdnet_keras)) >= {"QDNet", "enhance", "load", "score"}
-    with pytest.raises(AttributeError, match="no attribute 'rate'"):
+    """Each can be imported, and there is no other."""
+    expected = {
+        *("QDNet", "Client", "AsyncClient", "Score", "Enhanced", "load", "score", "enhance"),
+        *("QDNetError", "ImageError", "DataError", "ConfigError", "PresetError"),
+        *("OutputError", "ServerError", "ServerUnreachableError", "MissingPackageError"),
+    }
+    assert set(qdnet_keras.__all__) == expected
+    assert {getattr(qdnet_keras, name).__name__ for name in expected} == expected
+    errors = {name for name, kind in vars(qdnet_keras.errors).items() if isinstance(kind, type)}
+    assert errors <= expected
+    with pytest.raises(AttributeError, match="attribute rate"):
         qdnet_keras.rate  # noqa: B018
+
+
+def test_importing_the_package_is_light():
+    script = "import sys, qdnet_keras; assert not {'tensorflow', 'numpy'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_path_and_its_pixels_have_the_same_score(model, photo):
@@ -84,3 +103,69 @@ def test_arrays_that_are_no_pictures_are_refused(model, array):
         qdnet_keras.score(array, model)
     with pytest.raises(ImageError, match="The array is"):
         qdnet_keras.enhance(array, 50, model)
+
+
+def test_bytes_files_and_pillow_images_have_the_score_of_the_file(model, photo):
+    path = photo("a.png")
+    expected = qdnet_keras.score(path, model)
+    data = path.read_bytes()
+    with path.open("rb") as file:
+        for picture in (str(path), data, bytearray(data), io.BytesIO(data), file, Image.open(path)):
+            assert qdnet_keras.score(picture, model) == expected
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_pillow_images_of_every_mode_score_as_their_file_does(model, photo, mode, tmp_path):
+    image = Image.open(photo("a.png"))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    else:
+        image = image.convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "b.png")
+    image.save(path)
+    assert qdnet_keras.score(image, model) == qdnet_keras.score(path, model)
+
+
+def test_a_pillow_image_is_turned_upright(model, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise
+    turned = Image.open(photo("turned.png", exif=exif))
+    upright = np.rot90(np.asarray(turned), -1)
+    assert qdnet_keras.score(turned, model) == qdnet_keras.score(upright, model)
+    enhanced = qdnet_keras.enhance(turned, 50, model)
+    assert enhanced.pixels.shape == upright.shape
+
+
+@pytest.mark.parametrize("picture", [3, ["a.png"], None])
+def test_what_is_no_picture_is_told(model, picture):
+    with pytest.raises(TypeError, match=f"Received: {type(picture).__name__}"):
+        qdnet_keras.score(picture, model)
+
+
+def test_unusable_pillow_images_and_bytes_are_told(model):
+    with pytest.raises(ImageError, match="mode F; convert it to RGB"):
+        qdnet_keras.score(Image.new("F", (64, 64)), model)
+    with pytest.raises(ImageError, match="The picture"):
+        qdnet_keras.score(b"no picture", model)
+
+
+def test_save_keeps_the_metadata_of_a_file(model, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    path = photo("a.jpg", exif=exif, dpi=(300, 300))
+    own = qdnet_keras.score(path, model).score
+    enhanced = qdnet_keras.enhance(path, own, model)
+    enhanced.save(tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as saved:
+        assert saved.getexif()[0x010F] == "Maker"
+        np.testing.assert_array_equal(np.asarray(saved), enhanced.pixels)
+    with pytest.raises(OutputError, match="exists already"):
+        enhanced.save(tmp_path / "b.png")
+    enhanced.save(tmp_path / "b.png", force=True)
+
+
+def test_save_of_an_array_keeps_its_depth(model, photo, tmp_path):
+    pixels = np.asarray(Image.open(photo("a.png"))).astype(np.uint16) * 257
+    enhanced = qdnet_keras.enhance(pixels, qdnet_keras.score(pixels, model).score, model)
+    enhanced.save(str(tmp_path / "b.tif"))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), pixels)

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import qdnet_keras
-from qdnet_keras._version import __version__
+from qdnet_keras import __version__
 from qdnet_keras.cli import app
 
 COMMANDS = (
@@ -321,6 +321,30 @@ def test_enhance_reads_standard_input(tiny_preset, photo, tmp_path):
     assert result.exit_code == 0, result.output
     assert Image.open(out).format == "WEBP"
     assert Image.open(out).size == (96, 64)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300 + ".jpg", "写" * 90 + ".jpg", "a.png/b.jpg"], ids=["long", "wide", "below"]
+)
+@pytest.mark.parametrize("command", [("score",), ("enhance", "--target", "50")])
+def test_an_impossible_path_costs_no_other_photograph(tiny_preset, photo, command, name):
+    good = photo("a.png")
+    command = (*command, "--preset", tiny_preset, "--json")
+    result = run(*command, good.parent / name, good)
+    assert result.exit_code == 1, result.output
+    bad, done = records(result)
+    assert bad.keys() == {"file", "error"}
+    assert done["file"] == str(good)
+
+
+def test_an_output_with_an_impossible_name_costs_no_other_photograph(tiny_preset, photo):
+    """The photograph's own name may be long enough that nothing can be added to it."""
+    long, good = photo("n" * 250 + ".jpg"), photo("a.png")
+    result = run("enhance", long, good, "--target", 50, "--preset", tiny_preset, "--json")
+    assert result.exit_code == 1, result.output
+    bad, done = records(result)
+    assert "cannot be written (File name too long)" in bad["error"]
+    assert done["file"] == str(good)
 
 
 # --- train, demo, info ----------------------------------------------------------------------------

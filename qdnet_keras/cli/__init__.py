@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from qdnet_keras._version import __version__
+from qdnet_keras import __version__
 from qdnet_keras.cli import (
     data,
     demo,

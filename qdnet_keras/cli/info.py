@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qdnet_keras._version import __version__
+from qdnet_keras import __version__
 from qdnet_keras.cli.common import Preset, import_tensorflow
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.defaults import DEFAULT_PRESET

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from joblib import parallel_config
 
-from qdnet_keras._version import __version__
+from qdnet_keras import __version__
 from qdnet_keras.data.duplicates import (
     NearDuplicate,
     PerceptualHash,

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from qdnet_keras._version import __version__
+from qdnet_keras import __version__
 from qdnet_keras.errors import PresetError
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> None:
         raise OutputError(f"{path} has an unknown suffix; use one of {', '.join(_FORMATS)}.")
     if format == "JPEG" and photo.alpha is not None:
         raise OutputError(f"{path} would lose its alpha channel; write a PNG, TIFF or WebP.")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; give the name of a file.")
     if not force and os.path.lexists(path):
         raise OutputError(f"{path} exists already; choose another name or allow overwriting.")
@@ -188,7 +188,7 @@ def find_photos(paths: Iterable[str | Path]) -> Iterator[Path]:
     tells what is wrong.
     """
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             yield path
             continue
         unreadable: list[OSError] = []

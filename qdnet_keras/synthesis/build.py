@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from qdnet_keras._version import __version__
+from qdnet_keras import __version__
 from qdnet_keras.errors import ConfigError, ImageError, OutputError
 from qdnet_keras.photos.files import from_float
 from qdnet_keras.synthesis.edits import MIN_STRENGTH

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from qdnet_keras._version import __version__
+from qdnet_keras import __version__
 from qdnet_keras.errors import ImageError, OutputError
 from qdnet_keras.photos.files import read_photo
 

@@ -1,0 +1,19 @@
+from .api import enhance as enhance
+from .api import load as load
+from .api import score as score
+from .client import AsyncClient as AsyncClient
+from .client import Client as Client
+from .errors import ConfigError as ConfigError
+from .errors import DataError as DataError
+from .errors import ImageError as ImageError
+from .errors import MissingPackageError as MissingPackageError
+from .errors import OutputError as OutputError
+from .errors import PresetError as PresetError
+from .errors import QDNetError as QDNetError
+from .errors import ServerError as ServerError
+from .errors import ServerUnreachableError as ServerUnreachableError
+from .model.qdnet import QDNet as QDNet
+from .outcomes import Enhanced as Enhanced
+from .outcomes import Score as Score
+
+__version__: str
