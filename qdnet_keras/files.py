@@ -1,5 +1,6 @@
 """Files that appear under their name when they are complete, tables as CSV, and folders of runs."""
 
+import codecs
 import csv
 import io
 import os
@@ -84,20 +85,23 @@ def new_folder(parent: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark. Raises `DataError`."""
+    """The text of a file in UTF-8, or in UTF-16 with its mark. Raises `DataError`."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if wide else "utf-8-sig")
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason(error)}).") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
 
 
-def csv_rows(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(text: str, source: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Number (from 1) and cells of each row of a CSV. Raises `DataError`, which names `source`."""
     row = 0
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     try:
-        for row, cells in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1):
+        for row, cells in enumerate(reader, 1):
             yield row, cells
     except csv.Error as error:
         raise DataError(f"{source}, row {row + 1}: not valid CSV ({error}).") from error

@@ -84,8 +84,22 @@ def test_default_holds_out_validation_only():
 
 
 def test_given_splits_are_kept():
-    manifest = make(["a", "b", "c"], ["test", "train", "train"])
+    manifest = make(["a", "b", "c"], ["test", "val", "train"])
     assert assign_splits(manifest, val=0.3) is manifest
+    all_tested = make(["a", "b"], ["test", "test"])
+    assert assign_splits(all_tested, val=0.3) is all_tested
+
+
+def test_published_training_and_test_parts_get_a_validation_part():
+    manifest = make([f"g{i}" for i in range(30)], ["test"] * 10 + ["train"] * 20)
+    words = by_group(assign_splits(manifest, val=0.1))
+    assert {group for group, word in words.items() if word == "test"} == {
+        f"g{i}" for i in range(10)
+    }
+    assert Counter(words.values()) == {"test": 10, "train": 18, "val": 2}
+    assert assign_splits(manifest, val=0.0) is manifest
+    with pytest.raises(DataError, match=r"1 group\(s\) are too few"):
+        assign_splits(make(["a", "b"], ["train", "test"]))
 
 
 def test_mixed_splits_are_refused():

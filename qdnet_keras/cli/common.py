@@ -1,5 +1,6 @@
 """Options that several commands have, and how they read pictures and load a model."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,16 @@ WorkingSize = Annotated[
 ]
 
 
+MosRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORST,BEST",
+        help="Scores of the worst and the best picture where they are not 0,100, such as 1,5, or "
+        "100,0 for DMOS.",
+    ),
+]
+
+
 def require(extra: str) -> None:
     """Checks that the package of an extra is installed. Raises `MissingPackageError`."""
     package = EXTRAS[extra]
@@ -40,6 +51,19 @@ def require(extra: str) -> None:
         raise MissingPackageError(
             f"This command needs {package}; install it with: pip install 'qdnet-keras[{extra}]'"
         )
+
+
+def parse_mos_range(text: str | None) -> tuple[float, float] | None:
+    """The two numbers of `--mos-range`. Raises `typer.BadParameter`."""
+    if text is None:
+        return None
+    try:
+        worst, best = (float(number) for number in text.split(","))
+    except ValueError:
+        worst = best = 0.0
+    if worst == best or not math.isfinite(worst + best):
+        raise typer.BadParameter(f"{text!r} is not like 1,5.", param_hint="--mos-range")
+    return worst, best
 
 
 def read_input(name: str) -> "Photo":

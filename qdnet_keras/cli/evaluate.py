@@ -9,7 +9,12 @@ from typing import Annotated
 
 import typer
 
-from qdnet_keras.cli.common import AsJson, import_tensorflow
+from qdnet_keras.cli.common import (
+    AsJson,
+    MosRange,
+    import_tensorflow,
+    parse_mos_range,
+)
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.progress import Progress
 from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
@@ -27,6 +32,7 @@ def run(
     out: Annotated[
         Path, typer.Option(metavar="RUN", help="Folder for splits, predictions and tables.")
     ],
+    mos_range: MosRange = None,
     methods: Annotated[
         str,
         typer.Option(
@@ -105,7 +111,7 @@ def run(
     options = Options(
         config, overrides or (), (preset or DEFAULT_PRESET) if no_train else None, resnet
     )
-    manifest = read_manifest(data)
+    manifest = read_manifest(data, parse_mos_range(mos_range))
     with contextlib.redirect_stdout(sys.stderr), Progress() as progress:
         store = FeatureStore(out / "features", jobs, progress.pictures)
         if fixed_split:

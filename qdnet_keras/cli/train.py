@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qdnet_keras.cli.common import import_tensorflow
+from qdnet_keras.cli.common import (
+    MosRange,
+    import_tensorflow,
+    parse_mos_range,
+)
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.defaults import DEFAULT_CONFIG
 
@@ -32,6 +36,7 @@ def run(
             help="Configuration; scratch without it, or the run's own with --resume.",
         ),
     ] = None,
+    mos_range: MosRange = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,7 +62,7 @@ def run(
     stored = out / "config.yaml"
     source = config or (stored if resume and stored.exists() else DEFAULT_CONFIG)
     settings: Config = load_config(source, overrides or ())
-    manifest = read_manifest(data)
+    manifest = read_manifest(data, parse_mos_range(mos_range))
     import_tensorflow()
     from qdnet_keras.training.loop import train
 

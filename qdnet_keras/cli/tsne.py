@@ -10,10 +10,12 @@ import typer
 from qdnet_keras.cli.common import (
     AsJson,
     Force,
+    MosRange,
     Preset,
     WorkingSize,
     figure_paths,
     load_model,
+    parse_mos_range,
     require,
     reserve_output,
 )
@@ -48,6 +50,7 @@ def run(
             "its suffix.",
         ),
     ] = Path("tsne"),
+    mos_range: MosRange = None,
     split: Annotated[
         Literal["train", "val", "test"] | None,
         typer.Option(help="Only the renderings of this split; all without it."),
@@ -73,7 +76,7 @@ def run(
     require("figures")
     from qdnet_keras.data.manifest import read_manifest
 
-    manifest = read_manifest(data)
+    manifest = read_manifest(data, parse_mos_range(mos_range))
     manifest = manifest.select(split) if split else manifest
     if len(manifest) < MIN_RENDERINGS:
         raise DataError(

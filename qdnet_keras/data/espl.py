@@ -10,16 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from qdnet_keras.data.manifest import (
-    Manifest,
-    Rendering,
-    checked,
-    find_image,
-    parse_scores,
-    read_text,
-)
+from qdnet_keras.data.labels import ImageFinder, Scale, parse_scores
+from qdnet_keras.data.manifest import Manifest, Rendering, checked
 from qdnet_keras.data.operators import ESPL_OPERATORS, operator_kind
 from qdnet_keras.errors import DataError
+from qdnet_keras.files import read_text
 
 _SUFFIXES = re.compile(r"(\.(png|jpe?g|tiff?|webp|bmp))+$", re.IGNORECASE)
 _PREFIX = re.compile("^[HV]_")
@@ -47,14 +42,14 @@ def parse_name(name: str) -> EsplName:
     return EsplName(match["scene"], match["operator"], operator_kind(match["operator"]))
 
 
-def read_espl(folder: str | Path) -> Manifest:
+def read_espl(folder: str | Path, mos_range: tuple[float, float] | None = None) -> Manifest:
     """Reads `Images/` and the scores file, `scores.txt` or else the only `.txt` of such lines.
 
     Scenes come from `parse_name` and are their own groups. One exception keeps splits honest: a
     name whose operator is unknown, and which begins with the name of a scene of this folder, is
     not paired with that scene but shares its group.
 
-    Raises `DataError` with the row of what is wrong.
+    For `mos_range` and errors see `qdnet_keras.data.manifest.read_manifest`.
     """
     folder = Path(folder)
     images = folder / "Images"
@@ -64,13 +59,15 @@ def read_espl(folder: str | Path) -> Manifest:
     lines = list(_lines(source))
     names = [parse_name(name) for _, name, _, _ in lines]
     scenes = {name.scene for name in names if name.operator}
+    finder = ImageFinder([images])
+    scale = None if mos_range is None else Scale(*mos_range)
     renderings = []
     for (row, file, mos, mos_std), name in zip(lines, names, strict=True):
         where = f"{source}, row {row}"
         renderings.append(
             Rendering(
-                find_image(file, [images], where),
-                *parse_scores(mos, mos_std, where),
+                finder.find(file, where),
+                *parse_scores(mos, mos_std, where, scale),
                 scene=name.scene,
                 group=name.scene if name.operator else _group(name.scene, scenes),
                 operator=name.operator,
@@ -78,7 +75,7 @@ def read_espl(folder: str | Path) -> Manifest:
                 row=row,
             )
         )
-    return checked(renderings, source)
+    return checked(renderings, source, scale)
 
 
 def _scores_file(folder: Path) -> Path:

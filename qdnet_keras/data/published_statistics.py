@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from qdnet_keras.data.espl import parse_name
-from qdnet_keras.data.manifest import Manifest, Rendering, checked, parse_scores
+from qdnet_keras.data.labels import parse_scores
+from qdnet_keras.data.manifest import Manifest, Rendering, checked
 from qdnet_keras.errors import DataError
 from qdnet_keras.files import csv_rows, read_text
 

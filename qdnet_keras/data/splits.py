@@ -5,7 +5,7 @@ nothing but the seed and the set of groups: not on the order of rows, the platfo
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,9 @@ def assign_splits(
 ) -> Manifest:
     """Gives every rendering a split; a manifest that has splits already keeps them.
 
+    Data sets that are published with a training and a test part only get a validation part out of
+    the groups to train on, where `val` is not 0.
+
     `val` and `test` are fractions of the number of groups, rounded, but at least one group each
     unless 0. Raises `DataError` when some renderings have a split and others do not, when a scene
     or group crosses splits, or when there are too few groups; `ValueError` for bad fractions.
@@ -28,7 +31,7 @@ def assign_splits(
     lacking = [rendering for rendering in manifest.renderings if rendering.split is None]
     if not lacking:
         check_disjoint(manifest)
-        return manifest
+        return _with_validation(manifest, val, seed) if val else manifest
     if len(lacking) < len(manifest):
         raise DataError(
             f"{manifest.source}, row {lacking[0].row}: no split although other rows have one; "
@@ -39,8 +42,7 @@ def assign_splits(
     words = dict.fromkeys(groups, "train")
     words |= dict.fromkeys(groups[:test_count], "test")
     words |= dict.fromkeys(groups[test_count : test_count + val_count], "val")
-    renderings = tuple(replace(r, split=words[r.group]) for r in manifest.renderings)
-    assigned = Manifest(renderings, manifest.source)
+    assigned = _renamed(manifest, words)
     check_disjoint(assigned)
     return assigned
 
@@ -68,6 +70,21 @@ def check_disjoint(manifest: Manifest) -> None:
     """Raises `DataError` with the row when a scene or a group has renderings in two splits."""
     check_single(manifest, "scene", "split")
     check_single(manifest, "group", "split")
+
+
+def _with_validation(manifest: Manifest, val: float, seed: int) -> Manifest:
+    training = manifest.select("train")
+    if not len(training) or len(manifest.select("val")):
+        return manifest
+    groups = _shuffled_groups(training, f"{seed}")
+    (val_count,) = _held_out(training, len(groups), val)
+    words = {rendering.group: rendering.split for rendering in manifest.renderings}
+    return _renamed(manifest, words | dict.fromkeys(groups[:val_count], "val"))
+
+
+def _renamed(manifest: Manifest, words: Mapping[str, str | None]) -> Manifest:
+    renderings = tuple(replace(r, split=words[r.group]) for r in manifest.renderings)
+    return Manifest(renderings, manifest.source)
 
 
 def _shuffled_groups(manifest: Manifest, key: str) -> list[str]:
