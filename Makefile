@@ -32,7 +32,7 @@ format: $(VENV)/dev.stamp
 
 preset: $(VENV)/run.stamp
 	$(BIN)/qdnet-keras train --data $(DATA) --out runs/start --resume \
-	    --config scratch --set model.natural_statistics=false
+	    --config scratch --set 'model.picture_statistics=[]'
 	$(BIN)/qdnet-keras train --data $(DATA) --out runs/joined --resume \
 	    --config refine --set train.init=runs/start/preset \
 	    --set train.score_steps=0 --set train.freeze=encoder \

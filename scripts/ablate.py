@@ -56,9 +56,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "gamma-100": ("loss.gamma=100",),
     "no-cycle": ("loss.cycle=0",),
     "cycle-at-once": ("loss.cycle_start=0",),
-    "stage-0-alone": ("model.z_stages=[0]", "model.natural_statistics=false"),
-    "stage-5-alone": ("model.z_stages=[5]", "model.natural_statistics=false"),
-    "stages-0-to-5": ("model.natural_statistics=false",),
+    "stage-0-alone": ("model.z_stages=[0]", "model.picture_statistics=[]"),
+    "stage-5-alone": ("model.z_stages=[5]", "model.picture_statistics=[]"),
+    "stages-0-to-5": ("model.picture_statistics=[]",),
 }
 WORKING_SIDE = 512
 BANK_PICTURES = 256
@@ -70,7 +70,8 @@ def encoder_alone(preset: str, folder: Path) -> Path:
     """A preset folder that holds nothing but the encoder of another one."""
     from safetensors.numpy import load_file, save_file
 
-    from qdnet_keras.model.presets import CONFIG, PARTS, WEIGHTS, preset_folder
+    from qdnet_keras.model.presets import CALIBRATION, CONFIG, WEIGHTS, preset_folder
+    from qdnet_keras.training.start import PARTS
 
     source = preset_folder(preset)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,14 +79,15 @@ def encoder_alone(preset: str, folder: Path) -> Path:
     _, *others = PARTS
     kept = {n: w for n, w in weights.items() if n.split("/")[0] not in others}
     save_file(kept, folder / WEIGHTS)
-    (folder / CONFIG).write_bytes((source / CONFIG).read_bytes())
+    for name in (CALIBRATION, CONFIG):
+        (folder / name).write_bytes((source / name).read_bytes())
     return folder
 
 
 def seen_by(model: "QDNet", statistics: Statistics) -> Statistics:
     """Those statistics that a network's posterior sees, of all stages and the natural ones."""
     *stages, natural = statistics
-    return [stages[i] for i in model.z_stages] + [natural] * model.natural_statistics
+    return [stages[i] for i in model.z_stages] + [natural] * len(model.picture_statistics)
 
 
 def train(
@@ -104,7 +106,8 @@ def train(
     import keras
 
     from qdnet_keras.data.pairs import training_pairs
-    from qdnet_keras.training.loop import build_model, calibrate
+    from qdnet_keras.training.release import calibrate
+    from qdnet_keras.training.start import build_model
 
     keras.utils.set_random_seed(config.train.seed)
     steps = config.train.steps_per_epoch

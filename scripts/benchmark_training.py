@@ -33,7 +33,7 @@ def main(
     from qdnet_keras.data.pairs import decode_images, training_pairs
     from qdnet_keras.data.splits import assign_splits
     from qdnet_keras.training.config import load_config
-    from qdnet_keras.training.loop import build_model
+    from qdnet_keras.training.start import build_model
 
     settings = load_config(config)
     manifest = assign_splits(read_manifest(data)).select("train")

@@ -50,7 +50,7 @@ def taught(known: Labelled, unseen: np.ndarray) -> np.ndarray:
     from qdnet_keras.training.scores import KernelTeacher
 
     statistics, mos = known
-    return KernelTeacher([statistics], mos, natural=True)([unseen]).numpy()
+    return KernelTeacher([statistics], mos, pictures=1)([unseen]).numpy()
 
 
 def left_out(train: "Manifest", test: "Manifest", known: Labelled, unseen: Labelled) -> list[dict]:

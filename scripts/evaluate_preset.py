@@ -50,10 +50,10 @@ def picture_figures(model: "QDNet", manifest: "Manifest", long_side: int) -> dic
     rows = []
     for scene in whole_scenes(manifest, long_side):
         x, pair = scene["image"], scene["pair"]
-        contents, z, _ = model.encode(x)
-        own = np.clip(np.asarray(model.decode(contents, z)), 0.0, 1.0)
+        contents, _, z, *_ = model.encode(x)
+        own = np.clip(np.asarray(model.decoder(contents, z)), 0.0, 1.0)
         other_z = np.roll(np.asarray(z), -1, axis=0)
-        swapped = np.clip(np.asarray(model.decode(contents, other_z)), 0.0, 1.0)
+        swapped = np.clip(np.asarray(model.decoder(contents, other_z)), 0.0, 1.0)
         for i in range(len(x)):
             rows.append(
                 {

@@ -17,13 +17,15 @@ EXPORTED_SIDE = 128
 
 @pytest.fixture(scope="session")
 def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a preset with random weights and a random bank."""
+    """Folder of a preset with a toy encoder, random weights and a random bank."""
     import keras
+    from toy_encoder import toy_encoder
 
     from qdnet_keras import QDNet
 
     keras.utils.set_random_seed(0)
     model = QDNet(
+        toy_encoder(),
         latent_dim=4,
         posterior_units=8,
         scorer_units=(8, 8, 8),

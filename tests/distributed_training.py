@@ -13,18 +13,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from toy_encoder import toy_encoder
 
 from qdnet_keras import QDNet
+from qdnet_keras.model.objective import Objective
 
 STEPS, BATCH = 5, 8
 
 
 class NoiselessQDNet(QDNet):
-    def _sample(self, loc, scale):
+    def sample(self, loc, scale):
         return loc
 
-    def _loss_pixels(self, image, training):
-        return super()._loss_pixels(image, training=False)
+
+class AllPixels(Objective):
+    def pixels(self, model, image, training):
+        return super().pixels(model, image, training=False)
 
 
 def strategy_of(kind):
@@ -53,18 +57,18 @@ strategy = strategy_of(sys.argv[1])
 keras.utils.set_random_seed(0)
 with strategy.scope():
     model = NoiselessQDNet(
-        latent_dim=4, posterior_units=8, decoder_width=16, grid_depth=2, dropout=0.0
+        toy_encoder(), latent_dim=4, posterior_units=8, decoder_width=16, grid_depth=2, dropout=0.0
     )
     model.build()
     model.encoder.freeze("encoder")
-    model.compile(keras.optimizers.SGD(1e-2))
+    model.compile(keras.optimizers.SGD(1e-2), AllPixels())
     model.optimizer.build(model.trainable_variables)
 
 
 @tf.function
 def step(batch):
     def both(batch):
-        loss = model.total_loss(model.compute_terms(batch, training=False), 0)
+        loss = model.objective.total(model.objective.terms(model, batch, training=False), 0)
         model.train_step(batch)
         return ops.convert_to_tensor(loss)
 

@@ -41,7 +41,7 @@ def test_paper_is_the_recipe_of_the_paper():
     assert config.model.dropout == 0.5
     assert config.model.encoder_weights == "imagenet"
     assert (config.model.head, config.model.z_stages) == ("rgb", (5,))
-    assert not config.model.natural_statistics
+    assert not config.model.picture_statistics
 
 
 def test_left_out_keys_keep_their_defaults(tmp_path):

@@ -4,9 +4,10 @@ import pytest
 import tensorflow as tf
 from layer_contract import check_layer
 from scipy import ndimage
+from toy_encoder import CHANNELS
 
-from qdnet_keras.model.decoder import GridDecoder, RGBDecoder, add_change, take_pixels
-from qdnet_keras.model.encoder import STAGE_CHANNELS
+from qdnet_keras.model.colour import add_change
+from qdnet_keras.model.decoder import GridDecoder, RGBDecoder, take_pixels
 from qdnet_keras.model.layers import InstanceSplit
 
 HEADS = pytest.mark.parametrize("head", [GridDecoder, RGBDecoder])
@@ -25,9 +26,9 @@ def seeded():
 
 
 def random_contents(rng, height, width, batch=1):
-    """Normalised features of the sizes that ResNet50 has on a picture of this size."""
+    """Normalised features of the sizes that an encoder has on a picture of this size."""
     contents = []
-    for stage, channels in enumerate(STAGE_CHANNELS):
+    for stage, channels in enumerate(CHANNELS):
         size = -(-height // 2**stage), -(-width // 2**stage)
         contents.append(rng.standard_normal((batch, *size, channels)).astype("float32"))
     return contents
@@ -40,7 +41,7 @@ def latent(rng, batch=1):
 def built(head, **options):
     """A decoder with random weights everywhere: a new `GridDecoder` shows all z alike."""
     decoder = head(width=16, **options)
-    shapes = [(None, None, None, channels) for channels in STAGE_CHANNELS]
+    shapes = [(None, None, None, channels) for channels in CHANNELS]
     decoder.build(shapes, (None, LATENT_DIM))
     for weight in decoder.trainable_variables:
         weight.assign_add(keras.random.normal(weight.shape, stddev=0.1))
@@ -111,7 +112,7 @@ def test_new_grid_decoder_shows_the_normalised_picture_in_grey_world(rng):
 def test_sizes_unknown_to_the_graph(head, rng):
     decoder, z = built(head), latent(rng)
     signature = [
-        [tf.TensorSpec([None, None, None, channels]) for channels in STAGE_CHANNELS],
+        [tf.TensorSpec([None, None, None, channels]) for channels in CHANNELS],
         tf.TensorSpec([None, LATENT_DIM]),
     ]
     graph = tf.function(lambda contents, z: decoder(contents, z), input_signature=signature)

@@ -7,7 +7,7 @@ from scipy.optimize import brentq
 
 from qdnet_keras import QDNet
 from qdnet_keras.model import enhancement as module
-from qdnet_keras.model.decoder import add_change
+from qdnet_keras.model.colour import add_change
 from qdnet_keras.model.enhancement import (
     choose_latent,
     close_loop,
@@ -31,8 +31,8 @@ def model(tiny_preset, picture) -> QDNet:
     model.scorer.output_layer.kernel.assign(np.full((8, 1), 0.3))
     contrasts = np.linspace(0.6, 1.1, 6)[:, None, None, None]
     alike = (0.5 + contrasts * (to_float(picture) - 0.5)).clip(0, 1).astype("float32")
-    model.posterior.adapt(model.split(alike)[1])
-    _, loc, _ = model.encode(to_float(picture)[None])
+    model.posterior.adapt(model.split(alike).statistics)
+    loc = model.encode(to_float(picture)[None]).loc
     model.scorer.output_layer.bias.assign(-model.scorer(loc))
     kernel = model.decoder.transforms.kernel
     kernel.assign(random.normal(0.0, 0.03, kernel.shape))
@@ -168,57 +168,56 @@ def test_result_reports_the_score_of_the_pixels_it_returns(model, picture):
 
 
 @pytest.fixture(scope="module")
-def change(model, picture) -> module.Change:
+def found(model, picture) -> module.Found:
     """A strong change of the picture, whatever the scorer thinks of it."""
     image = to_float(picture)[None]
-    contents, z, _ = model.encode(image)
-    _, mean, std = model.encoder.split(image)
-    grid = model.decoder.change(contents, z, z + 2.0)
-    assert float(tf.reduce_max(tf.abs(grid))) > 0.02
+    contents, moments, z, *_ = model.encode(image)
+    change = model.decoder.change(contents, z, z + 2.0)
+    assert float(tf.reduce_max(tf.abs(change))) > 0.02
     one = tf.ones([1])
-    return module.Change(grid, mean, std, one, one, one)
+    return module.Found(change, moments, one, one, one)
 
 
-def test_rendering_does_not_depend_on_the_bands(model, change, picture, monkeypatch):
-    whole = render_pixels(model, change, picture)
+def test_rendering_does_not_depend_on_the_bands(model, found, picture, monkeypatch):
+    whole = render_pixels(model, found, picture)
     assert np.abs(whole.astype(int) - picture).mean() > 2.0
     monkeypatch.setattr(module, "BAND_PIXELS", 130 * 7)
-    assert np.abs(whole.astype(int) - render_pixels(model, change, picture)).max() <= 1
+    assert np.abs(whole.astype(int) - render_pixels(model, found, picture)).max() <= 1
 
 
 @pytest.mark.parametrize(
     "tile", [(0, 0, 90, 130), (13, 0, 20, 130), (31, 57, 40, 73), (89, 129, 1, 1)]
 )
-def test_a_tile_is_rendered_as_in_the_whole_picture(model, change, picture, tile):
+def test_a_tile_is_rendered_as_in_the_whole_picture(model, found, picture, tile):
     top, left, rows, columns = tile
     box = (slice(top, top + rows), slice(left, left + columns))
-    alone = render_tile(model, change, picture[box], (top, left), picture.shape[:2])
-    whole = render_pixels(model, change, picture)[box]
+    alone = render_tile(model, found, picture[box], (top, left), picture.shape[:2])
+    whole = render_pixels(model, found, picture)[box]
     assert alone.shape == whole.shape == (rows, columns, 3)
     assert np.abs(alone.astype(int) - whole).max() <= 1
 
 
-def test_rendering_equals_the_difference_of_two_decodings(model, change, picture):
+def test_rendering_equals_the_difference_of_two_decodings(model, found, picture):
     image = to_float(picture)[None]
-    contents, z, _ = model.encode(image)
-    difference = model.decode(contents, z + 2.0) - model.decode(contents, z)
+    contents, _, z, *_ = model.encode(image)
+    difference = model.decoder(contents, z + 2.0) - model.decoder(contents, z)
     expected = np.clip(add_change(image, difference)[0], 0.0, 1.0)
     np.testing.assert_allclose(
-        to_float(render_pixels(model, change, picture)), expected, atol=1.0 / 255.0
+        to_float(render_pixels(model, found, picture)), expected, atol=1.0 / 255.0
     )
 
 
-def test_sixteen_bits_follow_eight_bits(model, change, picture):
-    eight = render_pixels(model, change, picture)
-    sixteen = render_pixels(model, change, picture.astype(np.uint16) * 257)
+def test_sixteen_bits_follow_eight_bits(model, found, picture):
+    eight = render_pixels(model, found, picture)
+    sixteen = render_pixels(model, found, picture.astype(np.uint16) * 257)
     assert sixteen.dtype == np.uint16
     assert np.abs(to_float(sixteen) - to_float(eight)).max() <= 0.51 / 255.0
 
 
-def test_large_picture_gets_the_change_of_its_working_copy(model, change, picture):
+def test_large_picture_gets_the_change_of_its_working_copy(model, found, picture):
     large = picture.repeat(4, axis=0).repeat(4, axis=1)
-    back = render_pixels(model, change, large).reshape(90, 4, 130, 4, 3).mean(axis=(1, 3))
-    assert np.abs(back - render_pixels(model, change, picture)).max() < 4.0
+    back = render_pixels(model, found, large).reshape(90, 4, 130, 4, 3).mean(axis=(1, 3))
+    assert np.abs(back - render_pixels(model, found, picture)).max() < 4.0
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,20 @@ from safetensors.numpy import load_file, save_file
 
 from qdnet_keras import QDNet
 from qdnet_keras.errors import PresetError
+from qdnet_keras.model.encoder import Encoder
 from qdnet_keras.model.presets import (
+    CALIBRATION,
     CONFIG,
     WEIGHTS,
     named_weights,
     preset_folder,
     preset_names,
     read_preset_config,
-    start_from,
+    read_preset_weights,
 )
+from qdnet_keras.training.start import start_from
+
+FILES = (CALIBRATION, CONFIG, WEIGHTS)
 
 
 @pytest.fixture
@@ -42,19 +47,21 @@ def message(call, *arguments):
 
 
 def test_every_weight_is_stored_once(model, tiny_preset):
-    stored = load_file(tiny_preset / WEIGHTS)
+    stored = read_preset_weights(tiny_preset)
     counted = [weight for weight in model.weights if "seed_generator" not in weight.path]
     assert len(stored) == len(counted)
     assert sum(array.size for array in stored.values()) == sum(
         int(np.prod(weight.shape)) for weight in counted
     )
     kernels = [array for name, array in stored.items() if name.endswith("kernel")]
-    assert len(kernels) > 50 and {array.dtype.name for array in kernels} == {"float16"}
-    assert stored["bank"].dtype == "float32"
+    assert len(kernels) > 20 and {array.dtype.name for array in kernels} == {"float16"}
+    learnt = load_file(tiny_preset / CALIBRATION)
+    assert learnt.keys() == {f"calibration/{n}" for n in ("mos_mean", "mos_std", "residual_std")}
+    assert {array.dtype.name for array in (stored["bank"], *learnt.values())} == {"float32"}
 
 
 def test_loaded_weights_are_the_stored_ones(model, tiny_preset):
-    stored = load_file(tiny_preset / WEIGHTS)
+    stored = read_preset_weights(tiny_preset)
     for name, weight in named_weights(model).items():
         np.testing.assert_array_equal(weight, stored[name].astype("float32"), err_msg=name)
 
@@ -63,14 +70,16 @@ def test_saving_what_was_loaded_gives_the_same_files(model, tiny_preset, tmp_pat
     """Byte by byte, although this network has another name and process state."""
     for folder in (tmp_path / "first", tmp_path / "deep" / "second"):
         model.save_to_preset(folder)
-        assert sorted(file.name for file in folder.iterdir()) == [CONFIG, WEIGHTS]
-        for file in (CONFIG, WEIGHTS):
+        assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
+        for file in FILES:
             assert (folder / file).read_bytes() == (tiny_preset / file).read_bytes()
 
 
 def test_config_has_the_arguments_of_the_network(model, tiny_preset):
     stored = read_preset_config(tiny_preset)["model"]
-    assert stored.items() <= model.get_config().items()
+    own = json.loads(json.dumps(model.get_config()))
+    assert stored.items() <= own.items()
+    assert not stored.keys() & {"alpha", "beta", "mos_mean", "residual_std"}
     assert (stored["latent_dim"], stored["bank_size"]) == (4, 8)
     assert "dtype" not in stored and "name" not in stored
 
@@ -79,13 +88,13 @@ def test_saving_replaces_an_older_preset(model, preset):
     (preset / WEIGHTS).write_bytes(b"old")
     (preset / "CARD.md").write_text("mine")
     model.save_to_preset(preset)
-    assert len(load_file(preset / WEIGHTS)) == len(named_weights(model))
+    assert len(read_preset_weights(preset)) == len(named_weights(model))
     assert (preset / "CARD.md").read_text() == "mine"
 
 
 def test_values_beyond_half_precision_are_stored(model, tmp_path):
     """BatchNormalization's running variance of unscaled features can exceed 65504."""
-    name = next(name for name in named_weights(model) if name.endswith("conv1_bn/moving_variance"))
+    name = next(name for name in named_weights(model) if name.endswith("toy_1_bn/moving_variance"))
     variance = named_weights(model)[name]
     before = np.asarray(variance)
     variance.assign(np.full(variance.shape, 1e5, "float32"))
@@ -102,18 +111,18 @@ def test_values_beyond_half_precision_are_stored(model, tmp_path):
 
 
 def test_parts_that_fit_are_taken_and_the_others_start_anew(tiny_preset):
-    arguments = read_preset_config(tiny_preset)["model"]
-    other = QDNet(**{**arguments, "natural_statistics": False, "mos_mean": 40.0})
+    config = read_preset_config(tiny_preset)["model"]
+    other = QDNet.from_config({**config, "picture_statistics": []})
     other.build()
+    other.calibration.mos_mean.assign(40.0)
     before = {name: np.asarray(weight) for name, weight in named_weights(other).items()}
     assert start_from(other, tiny_preset) == ["encoder", "scorer", "decoder"]
 
-    stored = load_file(tiny_preset / WEIGHTS)
+    stored = read_preset_weights(tiny_preset)
     for name, weight in named_weights(other).items():
         anew = name.split("/")[0] in ("posterior", "novelty", "bank")
         expected = before[name] if anew else stored[name]
         np.testing.assert_array_equal(weight, expected.astype("float32"), err_msg=name)
-    assert (other.mos_mean, other.mos_std) == (arguments["mos_mean"], arguments["mos_std"])
 
 
 def test_a_start_that_fits_nowhere(model, preset):
@@ -145,7 +154,10 @@ def test_config_of_another_form(preset, text):
     assert str(preset) in message(QDNet.from_preset, preset)
 
 
-@pytest.mark.parametrize("change", [{"colour": 1}, {"head": "unet"}, {"latent_dim": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [{"colour": 1}, {"head": "unet"}, {"latent_dim": -1}, {"encoder": {"network": "NoNet"}}],
+)
 def test_config_with_wrong_arguments(preset, change):
     config = json.loads((preset / CONFIG).read_text())
     config["model"].update(change)
@@ -153,14 +165,16 @@ def test_config_with_wrong_arguments(preset, change):
     assert str(preset) in message(QDNet.from_preset, preset)
 
 
-def test_weights_cut_short(preset):
-    content = (preset / WEIGHTS).read_bytes()
-    (preset / WEIGHTS).write_bytes(content[: len(content) // 2])
+@pytest.mark.parametrize("file", [WEIGHTS, CALIBRATION])
+def test_weights_cut_short(preset, file):
+    content = (preset / file).read_bytes()
+    (preset / file).write_bytes(content[: len(content) // 2])
     assert str(preset) in message(QDNet.from_preset, preset)
 
 
-def test_weights_absent(preset):
-    (preset / WEIGHTS).unlink()
+@pytest.mark.parametrize("file", [WEIGHTS, CALIBRATION])
+def test_weights_absent(preset, file):
+    (preset / file).unlink()
     assert str(preset) in message(QDNet.from_preset, preset)
 
 
@@ -178,7 +192,14 @@ def test_weights_that_do_not_fit(preset):
 
 
 def test_arguments_may_be_replaced(tiny_preset):
-    half = QDNet.from_preset(tiny_preset, dtype="mixed_float16", alpha=3.0)
-    assert half.dtype_policy.name == "mixed_float16"
-    assert half.alpha == 3.0
-    assert half.get_config()["beta"] == read_preset_config(tiny_preset)["model"]["beta"]
+    half = QDNet.from_preset(tiny_preset, dtype="mixed_float16", dropout=0.3)
+    assert half.dtype_policy.name == half.encoder.dtype_policy.name == "mixed_float16"
+    assert half.scorer.dropout == 0.3
+    assert half.latent_dim == read_preset_config(tiny_preset)["model"]["latent_dim"]
+
+
+def test_of_a_network_of_keras_applications_the_config_has_the_name(tmp_path):
+    model = QDNet(Encoder(), decoder_width=16)
+    model.save_to_preset(tmp_path)
+    assert (tmp_path / CONFIG).stat().st_size < 2000
+    assert read_preset_config(tmp_path)["model"]["encoder"]["network"] == "ResNet50"

@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from toy_encoder import toy_encoder
 
 from qdnet_keras import QDNet
 from qdnet_keras.data.manifest import read_manifest
@@ -41,7 +42,7 @@ def test_teacher_is_a_kernel_ridge_regression_on_balanced_statistics(statistics)
     target = mos - mos.mean()
     slow = KernelRidge(alpha=RIDGE, kernel="rbf", gamma=WIDTH)
 
-    teacher = KernelTeacher(stages, mos, natural=True)
+    teacher = KernelTeacher(stages, mos, pictures=1)
     expected = mos.mean() + slow.fit(features, target).predict(features)
     np.testing.assert_allclose(teacher([tf.constant(s) for s in stages]), expected, atol=0.01)
     half = [tf.constant(stage[:30] + stage[30:]) / 2 for stage in stages]
@@ -72,8 +73,10 @@ def manifest(tmp_path_factory):
 def taught(manifest):
     keras.utils.set_random_seed(0)
     options = {"scorer_units": (16, 16, 16), "decoder_width": 16, "dropout": 0.0}
-    model = QDNet(latent_dim=4, posterior_units=16, mos_mean=48.0, mos_std=12.0, **options)
+    model = QDNet(toy_encoder(), latent_dim=4, posterior_units=16, **options)
     model.build()
+    model.compile()
+    model.calibration.mos_mean.assign(48.0)
     model.posterior.trainable = model.scorer.trainable = False
     before = {v.path: np.asarray(v) for v in (*model.encoder.variables, *model.decoder.variables)}
     return model, before, fit_scores(model, manifest, steps=300, seed=0)
@@ -93,7 +96,8 @@ def test_interval_is_as_wide_as_labels_of_unseen_groups_need(taught, manifest):
     model, _, fit = taught
     loc, scale = posteriors(model, [rendering.file for rendering in manifest.renderings])
     _, score_std = (np.asarray(values) for values in model.score_posterior(loc, scale))
-    assert model.residual_std == fit.residual_std > 0
+    assert fit.residual_std > 0
+    assert float(model.calibration.residual_std) == pytest.approx(fit.residual_std)
     widest = Z_90 * np.sqrt(np.square(score_std).mean())
     assert fit.rmse < widest < 3 * fit.rmse
 
@@ -101,8 +105,10 @@ def test_interval_is_as_wide_as_labels_of_unseen_groups_need(taught, manifest):
 def test_equal_seeds_teach_alike(manifest):
     def scores():
         keras.utils.set_random_seed(0)
-        model = QDNet(latent_dim=4, posterior_units=8, scorer_units=(8, 8, 8), decoder_width=16)
+        options = {"scorer_units": (8, 8, 8), "decoder_width": 16}
+        model = QDNet(toy_encoder(), latent_dim=4, posterior_units=8, **options)
         model.build()
+        model.compile()
         fit_scores(model, manifest, steps=5, seed=3)
         return np.asarray(model.score_latent(np.eye(4, dtype="float32")))
 
@@ -112,4 +118,4 @@ def test_equal_seeds_teach_alike(manifest):
 def test_one_group_cannot_be_cross_validated(manifest):
     alone = manifest.subset(i for i, r in enumerate(manifest.renderings) if r.group == "g0")
     with pytest.raises(DataError, match="one training group"):
-        fit_scores(QDNet(decoder_width=16), alone, steps=1, seed=0)
+        fit_scores(QDNet(toy_encoder(), decoder_width=16), alone, steps=1, seed=0)

@@ -15,22 +15,20 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
+from toy_encoder import toy_encoder
+from typer.testing import CliRunner
 
 from qdnet_keras import QDNet
+from qdnet_keras.cli import app
 from qdnet_keras.data.manifest import read_manifest
 from qdnet_keras.data.pairs import decode_images, training_pairs
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
-from qdnet_keras.model.presets import read_preset_config
+from qdnet_keras.model.presets import read_preset_config, read_preset_weights
 from qdnet_keras.outcomes import Score
-from qdnet_keras.training.config import load_config
-from qdnet_keras.training.loop import (
-    EpochRecord,
-    build_model,
-    build_optimizer,
-    calibrate,
-    train,
-    use_averaged_weights,
-)
+from qdnet_keras.training.config import PRESET_CONFIGS, load_config
+from qdnet_keras.training.loop import EpochRecord, train
+from qdnet_keras.training.release import calibrate, use_averaged_weights
+from qdnet_keras.training.start import build_model, build_optimizer
 
 TRAIN = """
     import sys
@@ -38,8 +36,9 @@ TRAIN = """
     from qdnet_keras.data.manifest import read_manifest
     from qdnet_keras.training.loop import train
 
-    _, data, run, resume = sys.argv
-    train(read_manifest(data), load_config("tiny"), run, resume == "resume")
+    _, data, preset, run, resume = sys.argv
+    config = load_config("tiny", [f"train.init={preset}"])
+    train(read_manifest(data), config, run, resume == "resume")
 """
 
 
@@ -67,13 +66,23 @@ def rows_of(run):
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(scope="module")
+def tiny(tiny_preset):
+    """The `tiny` configuration on the toy encoder: `tiny("train.epochs=1")`."""
+
+    def load(*overrides):
+        return load_config("tiny", [f"train.init={tiny_preset}", *overrides])
+
+    return load
+
+
 @contextmanager
-def training(data, run, resume=""):
+def training(data, preset, run, resume=""):
     """A training of the `tiny` configuration in a process of its own, on one thread.
 
     With several, TensorFlow rounds in an order that depends on what else the machine does.
     """
-    command = [sys.executable, "-c", textwrap.dedent(TRAIN), str(data), str(run), resume]
+    command = [sys.executable, "-c", textwrap.dedent(TRAIN), data, preset, run, resume]
     log = run.with_suffix(f".{resume}.log")
     with (
         open(log, "w") as output,
@@ -97,14 +106,14 @@ def kill_in_second_epoch(process, run):
 
 
 @pytest.fixture(scope="module")
-def runs(data, tmp_path_factory):
+def runs(data, tiny_preset, tmp_path_factory):
     """A training in one go, and one that was killed in its second epoch and resumed."""
     folder = tmp_path_factory.mktemp("runs")
-    with training(data, folder / "whole"):
-        with training(data, folder / "killed") as process:
+    with training(data, tiny_preset, folder / "whole"):
+        with training(data, tiny_preset, folder / "killed") as process:
             kill_in_second_epoch(process, folder / "killed")
         assert len(rows_of(folder / "killed")) == 1
-        with training(data, folder / "killed", "resume"):
+        with training(data, tiny_preset, folder / "killed", "resume"):
             pass
     return folder
 
@@ -112,16 +121,19 @@ def runs(data, tmp_path_factory):
 # === The run folder ===
 
 
-def test_run_folder_is_as_documented(runs, data):
+def test_run_folder_is_as_documented(runs, tiny):
     run = runs / "whole"
-    assert load_config(run / "config.yaml") == load_config("tiny")
+    assert load_config(run / "config.yaml") == tiny()
     assert yaml.safe_load((run / "config.yaml").read_text())["train"]["epochs"] == 2
     versions = json.loads((run / "versions.json").read_text())
     assert versions["keras"] == keras.__version__ and "python" in versions
     assert {file.name for file in (run / "preset").iterdir()} == {
+        "calibration.safetensors",
         "config.json",
         "weights.safetensors",
     }
+    reached = json.loads((run / "validation.json").read_text())
+    assert reached.keys() == {"srocc", "plcc", "rmse"} and np.isfinite(reached["rmse"])
     assert list((run / "tensorboard" / "train").glob("events.out.tfevents.*"))
     assert (run / "checkpoint" / "checkpoint").is_file()
     assert not list(run.glob(".*"))
@@ -156,17 +168,18 @@ def test_bank_holds_the_training_pictures(runs):
     assert (bank.std(axis=0) > 0).all()
 
 
-def test_scores_first_then_the_decoder_alone(data, tmp_path):
-    config = load_config("tiny", ["train.score_steps=100", "train.epochs=1"])
+def test_scores_first_then_the_decoder_alone(data, tiny, tmp_path):
+    config = tiny("train.score_steps=100", "train.epochs=1")
     model = train(read_manifest(data), config, tmp_path / "run")
     fit = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert set(fit) == {"srocc", "plcc", "rmse", "residual_std"}
     assert set(rows_of(tmp_path / "run")[0]) == {
         *("epoch", "loss", "score", "kl", "reconstruction", "swap", "cycle"),
     }
-    assert model.residual_std == fit["residual_std"] > 0
-    released = read_preset_config(tmp_path / "run" / "preset")["model"]
-    assert released["residual_std"] == fit["residual_std"]
+    assert fit["residual_std"] > 0
+    released = read_preset_weights(tmp_path / "run" / "preset")["calibration/residual_std"]
+    assert float(model.calibration.residual_std) == float(released)
+    assert float(released) == pytest.approx(fit["residual_std"])
 
     first = tf.train.load_checkpoint(tmp_path / "run" / "checkpoint" / "ckpt-0")
     last = tf.train.load_checkpoint(tmp_path / "run" / "checkpoint" / "ckpt-1")
@@ -174,13 +187,31 @@ def test_scores_first_then_the_decoder_alone(data, tmp_path):
     for number, weight in enumerate(model.weights):
         name = f"weights/{number}/.ATTRIBUTES/VARIABLE_VALUE"
         if (first.get_tensor(name) != last.get_tensor(name)).any():
-            changed.add(weight.path.split("/")[1])
+            changed.add(weight.path.removeprefix(f"{model.name}/").split("/")[0])
     assert changed == {"decoder"}
 
     again = train(read_manifest(data), config, tmp_path / "run", resume=True)
-    assert again.residual_std == fit["residual_std"]
     for weight, before in zip(again.weights, model.weights, strict=True):
         np.testing.assert_array_equal(weight, before, err_msg=weight.path)
+
+
+@pytest.mark.parametrize("name", PRESET_CONFIGS)
+def test_every_configuration_trains_to_the_end(data, tiny_preset, tmp_path, name):
+    """By the command, on the toy encoder, a step or two of each kind."""
+    overrides = [f"train.init={tiny_preset}", "train.epochs=1", "train.steps_per_epoch=1"]
+    overrides += ["data.batch_size=2", "data.crop=32", "data.validation_fraction=0.25"]
+    overrides += ["model.encoder_weights=null"]
+    if load_config(name).train.score_steps:
+        overrides.append("train.score_steps=2")
+    options = [word for override in overrides for word in ("--set", override)]
+    command = ["train", "--data", data, "--out", tmp_path / "run", "--config", name, "--json"]
+    done = CliRunner().invoke(app, [str(word) for word in (*command, *options)])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record["epochs"] == 1 and -1 <= record["val_srocc"] <= 1
+    assert np.isfinite(record["val_plcc"])
+    picture = np.random.default_rng(0).random((1, 40, 40, 3), "float32")
+    assert np.isfinite(QDNet.from_preset(record["preset"])(picture)["score"]).all()
 
 
 # === Stop and resume ===
@@ -207,18 +238,18 @@ def weights_of_run(run):
     return load_file(run / "preset" / "weights.safetensors")
 
 
-def test_a_finished_run_may_be_resumed(runs, data):
+def test_a_finished_run_may_be_resumed(runs, data, tiny):
     before = (runs / "whole" / "preset" / "weights.safetensors").read_bytes()
-    train(read_manifest(data), load_config("tiny"), runs / "whole", resume=True)
+    train(read_manifest(data), tiny(), runs / "whole", resume=True)
     assert (runs / "whole" / "preset" / "weights.safetensors").read_bytes() == before
     assert len(rows_of(runs / "whole")) == 2
 
 
-def test_an_existing_run_is_not_overwritten(runs, data):
+def test_an_existing_run_is_not_overwritten(runs, data, tiny):
     with pytest.raises(OutputError, match="add --resume or choose another folder"):
-        train(read_manifest(data), load_config("tiny"), runs / "whole")
+        train(read_manifest(data), tiny(), runs / "whole")
     with pytest.raises(ConfigError, match="another configuration"):
-        other = load_config("tiny", ["loss.beta=0.5"])
+        other = tiny("loss.beta=0.5")
         train(read_manifest(data), other, runs / "whole", resume=True)
     assert len(rows_of(runs / "whole")) == 2
 
@@ -286,10 +317,12 @@ def test_network_of_a_configuration(data, tiny_preset):
     manifest = read_manifest(data)
     overrides = ["train.epochs=10", "loss.kl_warmup=0.25", "loss.cycle_start=0.5", "loss.alpha=7"]
     model = build_model(load_config("tiny", overrides), manifest, steps_per_epoch=4)
-    assert (model.kl_warmup, model.cycle_start, model.alpha) == (10, 20, 7.0)
-    np.testing.assert_allclose(model.mos_mean, np.mean(manifest.mos), rtol=1e-6)
-    np.testing.assert_allclose(model.mos_std, np.std(manifest.mos), rtol=1e-6)
+    objective, learnt = model.objective, model.calibration
+    assert (objective.kl_warmup, objective.cycle_start, objective.alpha) == (10, 20, 7.0)
+    np.testing.assert_allclose(learnt.mos_mean, np.mean(manifest.mos), rtol=1e-6)
+    np.testing.assert_allclose(learnt.mos_std, np.std(manifest.mos), rtol=1e-6)
     assert model.bank.shape == (12, 16)
+    assert model.encoder.application == "ResNet50"
 
     arguments = read_preset_config(tiny_preset)["model"]
     network = [f"model.{name}={arguments[name]}" for name in ("latent_dim", "posterior_units")]
@@ -297,7 +330,8 @@ def test_network_of_a_configuration(data, tiny_preset):
     overrides += [*network, f"model.grid_depth={arguments['grid_depth']}"]
     started = load_config("tiny", [*overrides, f"train.init={tiny_preset}"])
     model = build_model(started, manifest, steps_per_epoch=4)
-    assert (model.kl_warmup, model.cycle_start, model.alpha) == (10, 20, 7.0)
+    assert model.encoder.channels == toy_encoder().channels
+    assert float(model.calibration.mos_mean) == 50.0  # the preset's, with its scorer
     stored = load_file(tiny_preset / "weights.safetensors")["scorer/hidden_0/kernel"]
     np.testing.assert_array_equal(model.scorer.hidden[0].kernel, stored.astype("float32"))
 
@@ -371,7 +405,7 @@ def test_released_statistics_are_those_of_whole_training_pictures(tiny_preset, t
     norm = model.posterior.standardise[model.z_stages.index(0)]
     np.testing.assert_allclose(norm.moving_mean, statistics.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(norm.moving_variance, statistics.var(axis=0), rtol=0.02)
-    alone = np.concatenate([model.encode(picture[None])[1] for picture in floats])
+    alone = np.concatenate([model.encode(picture[None]).loc for picture in floats])
     np.testing.assert_allclose(loc, alone, atol=1e-3)
 
 
@@ -380,7 +414,7 @@ def test_released_statistics_are_those_of_whole_training_pictures(tiny_preset, t
 
 @pytest.fixture
 def model():
-    model = QDNet(mos_mean=45.0, mos_std=10.0, scorer_units=(4, 4, 4), decoder_width=16)
+    model = QDNet(toy_encoder(), scorer_units=(4, 4, 4), decoder_width=16)
     model.build()
     return model
 
@@ -412,4 +446,5 @@ def test_scores_are_not_calibrated_on_what_tells_nothing(model, case):
     predicted = np.asarray(model.score_latent(z))
     mos = {"few": predicted * 2, "falling": 90 - predicted, "constant": predicted * 0 + 50}[case]
     calibrate(model, z, keras.ops.ones_like(z), mos)
-    assert (model.mos_mean, model.mos_std, model.residual_std) == (45.0, 10.0, 0.0)
+    learnt = model.calibration
+    assert [float(v) for v in (learnt.mos_mean, learnt.mos_std, learnt.residual_std)] == [50, 12, 0]

@@ -1,7 +1,7 @@
 """`qdnet-keras train`: a network from one's own scored renderings."""
 
 import contextlib
-import csv
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,13 +69,12 @@ def run(
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         train(manifest, settings, out, resume)
 
-    with (out / "history.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    srocc, plcc = float(last["val_srocc"]), float(last["val_plcc"])
+    reached = json.loads((out / "validation.json").read_text())
+    srocc, plcc = reached["srocc"], reached["plcc"]
     preset = out / "preset"
     if as_json:
-        record = {"run": str(out), "preset": str(preset), "epochs": int(last["epoch"])}
+        record = {"run": str(out), "preset": str(preset), "epochs": settings.train.epochs}
         print_json({**record, "val_srocc": srocc, "val_plcc": plcc})
         return
-    typer.echo(f"validation after epoch {last['epoch']}: SROCC {srocc:.3f}, PLCC {plcc:.3f}")
+    typer.echo(f"validation: SROCC {srocc:.3f}, PLCC {plcc:.3f}")
     typer.echo(f"preset: {preset}  (use it with --preset {preset})")

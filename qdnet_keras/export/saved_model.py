@@ -34,7 +34,8 @@ from qdnet_keras.export.pictures import (
     working_copy,
 )
 from qdnet_keras.files import new_folder
-from qdnet_keras.model.enhancement import BAND_PIXELS, TOLERANCE, find_change, render
+from qdnet_keras.model import enhancement, graphs
+from qdnet_keras.model.enhancement import BAND_PIXELS, TOLERANCE
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE
 from qdnet_keras.outcomes import RESULTS, SCORES
@@ -66,18 +67,13 @@ class Endpoints:
         long_side: int = WORKING_SIDE,
         max_pixels: int = MAX_PIXELS,
     ):
-        self.model = model
         self.tolerance = tolerance
         self.long_side = long_side
         self.max_pixels = max_pixels
-        # As functions of their own the network is traced, and stored, once and not per signature.
-        copy, scalars = tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None])
-        self._score_copy = tf.function(model).get_concrete_function(copy)
-        self._find_change = tf.function(
-            lambda image, target: find_change(
-                model, sampler, image, target, np.float32(tolerance), np.int32(0)
-            )
-        ).get_concrete_function(copy, scalars)
+        # Graphs that the network has once, so that they are stored once and not per signature.
+        self._score_copy = graphs.score(model)
+        self._find_change = enhancement.graph(model, sampler)
+        self._rerender = graphs.rerender(model)
         self._enhance = tf.function(self._enhance_picture, autograph=False).get_concrete_function(
             tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([])
         )
@@ -138,11 +134,16 @@ class Endpoints:
     def _enhance_picture(self, picture: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
         """`enhancement.enhance_pixels` of uint8 `[H, W, 3]`."""
         image = picture[None]
-        change = self._find_change(working_copy(image, self.long_side), target[None])
-        before, epsilon = change.score_before[0], change.epsilon[0]
+        found = self._find_change(
+            working_copy(image, self.long_side),
+            target[None],
+            np.float32(self.tolerance),
+            np.int32(0),
+        )
+        before, epsilon = found.score_before[0], found.epsilon[0]
 
         def rendered() -> tuple[tf.Tensor, tf.Tensor]:
-            output = self._render(change, image)
+            output = self._render(found, image)
             return output[0], self._score(output)["score"][0]
 
         output, after = tf.cond(epsilon == 0.0, lambda: (picture, before), rendered)
@@ -150,13 +151,14 @@ class Endpoints:
         results = zip(RESULTS, (before, after, epsilon, reached), strict=True)
         return {"image": output, **dict(results)}
 
-    def _render(self, change: Any, image: tf.Tensor) -> tf.Tensor:
+    def _render(self, found: enhancement.Found, image: tf.Tensor) -> tf.Tensor:
         """`enhancement.render_pixels` of uint8 `[1, H, W, 3]`."""
         size = tf.shape(image)[1:3]
 
         def band(first: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
             pixels = graph_images.to_float(image[:, first:stop])
-            return from_float(render(self.model, change, pixels, tf.stack([first, 0]), size))
+            origin = tf.stack([first, 0])
+            return from_float(self._rerender(pixels, found.change, found.moments, origin, size))
 
         rows = tf.maximum(1, BAND_PIXELS // size[1])
         return graph_images.in_bands(band, size[0], rows, tf.uint8, 3)

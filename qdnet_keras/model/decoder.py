@@ -1,77 +1,23 @@
 """G: decoders that render content n at latent quality z.
 
 Both heads also express a *change* of quality, G(n, ẑ) − G(n, z), as a grid of affine colour
-transforms of the normalised picture. Such a grid can be applied to the original pixels at any
-resolution, in bands, and is zero where ẑ = z.
+transforms of the normalised picture. Such a grid re-renders the original pixels at any resolution,
+tile by tile, and leaves them as they are where ẑ = z.
 """
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from qdnet_keras.model.encoder import STAGE_CHANNELS
+from qdnet_keras.model.colour import add_change
 from qdnet_keras.model.layers import AdaINBlock, BilateralGrid, ResizeLike
 from qdnet_keras.model.layers.bilateral_grid import AFFINE
-from qdnet_keras.model.layers.natural_statistics import LUMINANCE
-
-HUE_ROOM = 0.2  # by what share of a pixel's chroma its new chroma may leave its hue
-MOST_SATURATION = 3.0
-HALF_CHROMA = 0.04  # where half that gain of saturation is allowed
-DARKEST, BRIGHTEST = 0.014, 0.986  # what counts as clipped lies beyond
-TINY = 1e-4
 
 
 def take_pixels(picture, pixels):
     """The rows and columns of a `(batch_size, height, width, channels)` picture."""
     rows, columns = pixels
     return ops.take(ops.take(picture, rows, axis=1), columns, axis=2)
-
-
-def add_change(picture, change):
-    """`picture + change`, but hues are kept and nothing new is burnt or black.
-
-    Colour that a pixel does not have cannot be restored, only invented; it would tint clouds and
-    walls. With chroma as the difference of a colour from its luminance, the new chroma lies within
-    `HUE_ROOM` times the old one's length of the ray from none to `MOST_SATURATION` times the old
-    one, or less than that where there is hardly any (`HALF_CHROMA`). A colour cast can be taken
-    away, grey stays grey, and blue does not turn red.
-
-    Nor can what was clipped be brought back later: a change takes at most the room that is left
-    between the pixel and `DARKEST` or `BRIGHTEST`, nearly all of it where it would go beyond, and
-    is hardly reduced where it stays well inside. A pixel beyond them already is not pushed farther.
-
-    Args:
-        picture: sRGB-encoded pixels, `(batch_size, rows, columns, 3)`, values in 0..1.
-        change: Of the same shape.
-    """
-    chroma = picture - _luminance(picture)
-    lighter = _luminance(change)
-    squared = _dot(chroma, chroma)
-    new_chroma = chroma + change - lighter
-    saturation = 1.0 + _dot(new_chroma - chroma, chroma) / (squared + TINY)
-    most = 1.0 + (MOST_SATURATION - 1.0) * squared / (squared + HALF_CHROMA**2)
-    on_ray = ops.clip(saturation, 0.0, most) * chroma
-    off_ray = new_chroma - on_ray
-    distance = ops.sqrt(_dot(off_ray, off_ray) + TINY**2)
-    new_chroma = on_ray + off_ray * _shortened(distance, HUE_ROOM * ops.sqrt(squared + TINY**3))
-
-    change = lighter + new_chroma - chroma
-    room = ops.where(change > 0.0, BRIGHTEST - picture, picture - DARKEST)
-    return picture + change * _shortened(change, ops.maximum(room, TINY))
-
-
-def _luminance(colour):
-    return _dot(colour, ops.array(LUMINANCE, "float32"))
-
-
-def _dot(one, other):
-    """Over the last axis, of three colours; faster than a sum over it."""
-    return sum(one[..., i : i + 1] * other[..., i : i + 1] for i in range(3))
-
-
-def _shortened(length, room):
-    """Factor 0..1 that makes a length less than its room; 1 where it is much less."""
-    return ops.rsqrt(ops.sqrt(1.0 + ops.square(ops.square(length / room))))
 
 
 class _UNet(keras.layers.Layer):
@@ -96,10 +42,11 @@ class _UNet(keras.layers.Layer):
         self.resize = ResizeLike(dtype=policy)
         self.width = widths[-1]
 
-    def build(self, z_shape):
+    def build(self, contents_shape, z_shape):
+        self.resize.build((None, None, None, None))
         channels = 0
         for stage, skip, block in zip(self.stages, self.skips, self.blocks, strict=True):
-            skip.build((None, None, None, STAGE_CHANNELS[stage]))
+            skip.build(contents_shape[stage])
             block.build((None, None, None, channels + skip.filters), z_shape)
             channels = block.filters
 
@@ -121,7 +68,7 @@ class Decoder(keras.layers.Layer):
             least 16.
 
     Call arguments:
-        contents: The six contents n of `Encoder`.
+        contents: The contents n of the six stages, `(batch_size, height_i, width_i, channels_i)`.
         z: Latent quality of shape `(batch_size, latent_dim)`, float32.
         pixels: `(rows, columns)`, integer vectors of the pixels to render; default all.
 
@@ -131,6 +78,7 @@ class Decoder(keras.layers.Layer):
     """
 
     LAST_STAGE: int
+    change_channels: int
 
     def __init__(self, width=64, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -142,12 +90,28 @@ class Decoder(keras.layers.Layer):
         """Guide of the bilateral grid, 0..1, for normalised pixels `(..., 3)`."""
         raise NotImplementedError
 
-    def change(self, contents, z, new_z):
-        """The grid, `(batch_size, cells_y, cells_x, depth * 12)`, that turns quality z to new_z.
+    def build(self, contents_shape, z_shape):
+        self.unet.build(contents_shape, z_shape)
+        self.bilateral.build((None, None, None, self.change_channels))
 
-        `add_change(picture, render(change, content, ...))` is the picture re-rendered.
-        """
+    def change(self, contents, z, new_z):
+        """The change from quality z to new_z, `(batch_size, cells_y, cells_x, change_channels)`."""
         raise NotImplementedError
+
+    def rerender(self, picture, change, content, pixels, size):
+        """The picture, or a part of it, with its quality changed.
+
+        Args:
+            picture: `(batch_size, rows, columns, 3)`, values in 0..1.
+            change: What `change` gave for the whole picture.
+            content: `picture` normalised by the whole picture's mean and standard deviation.
+            pixels: `(rows, columns)`, integer vectors that say which pixels these are.
+            size: `(height, width)` of the whole picture.
+
+        Returns:
+            Tensor of the shape of `picture`, float32, not clipped.
+        """
+        return add_change(picture, self.render(change, content, pixels, size))
 
     def render(self, grid, content, pixels, size):
         """Applies a grid to some pixels of the normalised picture; see `BilateralGrid`."""
@@ -163,6 +127,7 @@ class RGBDecoder(Decoder):
     """The paper's decoder: an AdaIN U-Net over all stages that ends in three colour channels."""
 
     LAST_STAGE = 0
+    change_channels = AFFINE
     WINDOW = 9
     EPSILON = 1e-2
 
@@ -171,7 +136,7 @@ class RGBDecoder(Decoder):
         self.colour = keras.layers.Conv2D(3, 1, dtype="float32", name="colour")
 
     def build(self, contents_shape, z_shape):
-        self.unet.build(z_shape)
+        super().build(contents_shape, z_shape)
         self.colour.build((None, None, None, self.unet.width))
 
     def call(self, contents, z, pixels=None):
@@ -232,8 +197,9 @@ class GridDecoder(Decoder):
     def __init__(self, width=64, depth=8, **kwargs):
         super().__init__(width, **kwargs)
         self.depth = depth
+        self.change_channels = depth * AFFINE
         self.transforms = keras.layers.Conv2D(
-            depth * AFFINE, 1, kernel_initializer="zeros", dtype="float32", name="transforms"
+            self.change_channels, 1, kernel_initializer="zeros", dtype="float32", name="transforms"
         )
         self.guide_hidden = keras.layers.Dense(
             self.GUIDE_UNITS, "relu", dtype="float32", name="guide_hidden"
@@ -241,7 +207,7 @@ class GridDecoder(Decoder):
         self.guide_output = keras.layers.Dense(1, "sigmoid", dtype="float32", name="guide_output")
 
     def build(self, contents_shape, z_shape):
-        self.unet.build(z_shape)
+        super().build(contents_shape, z_shape)
         self.transforms.build((None, None, None, self.unet.width))
         self.transforms.bias.assign(ops.tile(ops.array(_GREY_START), [self.depth]))
         self.guide_hidden.build((None, None, None, 3))

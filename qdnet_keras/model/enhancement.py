@@ -7,9 +7,8 @@
 
 The qualities tried do not depend on the target, so that a higher target never ends lower.
 
-The rendering is the picture plus the change G(n, ẑ) − G(n, z): at ε = 0 it is the picture itself,
-and what the decoder cannot reproduce is kept. Steps 1 to 3 see a small working copy; the change
-is a grid of colour transforms that `render` applies to the original pixels, tile by tile.
+The rendering is the picture with its quality changed: at ε = 0 it is the picture itself. Steps 1 to
+3 see a small working copy; `render_pixels` applies the change to the original, tile by tile.
 
 `enhance_pixels`, `render_pixels` and `render_tile` take arrays; the other functions are TensorFlow
 graphs over a batch whose rows do not influence each other.
@@ -20,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from scipy.stats import chi2
+from scipy.special import chdtri
 
-from qdnet_keras.model.decoder import add_change
+from qdnet_keras.model import graphs
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.outcomes import Enhanced
@@ -40,16 +39,16 @@ RENDERINGS = 8  # at most, in the closed loop
 BAND_PIXELS = 1 << 19
 
 
-class Change(NamedTuple):
+class Found(NamedTuple):
     """What `find_change` found for each picture of a batch, float32.
 
-    `grid` `[B, cells_y, cells_x, depth * 12]` applies to pixels normalised by `mean` and `std`
-    `[B, 3]`; `epsilon`, `score_before` and `score_after` (of the working copy) are `[B]`.
+    `change` `[B, cells_y, cells_x, change_channels]` and `moments` `[B, 6]` are what
+    `QDNet.rerender` takes; `epsilon`, `score_before` and `score_after` (of the working copy) are
+    `[B]`.
     """
 
-    grid: tf.Tensor
-    mean: tf.Tensor
-    std: tf.Tensor
+    change: tf.Tensor
+    moments: tf.Tensor
     epsilon: tf.Tensor
     score_before: tf.Tensor
     score_after: tf.Tensor
@@ -87,16 +86,31 @@ def enhance_pixels(
     if sampler == "bank" and not model.bank_size:
         raise ValueError("The model has no latent bank; use sampler='prior' or fill one.")
     working = working_copy(pixels, long_side)
-    change = _graphs(model).find[sampler](
+    found = graph(model, sampler)(
         working[None], np.array([target], np.float32), np.float32(tolerance), np.int32(seed)
     )
-    epsilon, before = float(change.epsilon[0]), float(change.score_before[0])
+    epsilon, before = float(found.epsilon[0]), float(found.score_before[0])
     if epsilon == 0.0:
         output, after = pixels.copy(), before
     else:
-        output = render_pixels(model, change, pixels)
+        output = render_pixels(model, found, pixels)
         after = score_pixels(model, output, long_side).score
     return Enhanced(output, target, before, after, epsilon, abs(after - target) <= tolerance)
+
+
+def graph(model: QDNet, sampler: str) -> Callable:
+    """`find_change` with a sampler, one of `SAMPLERS`, as a graph that is traced once."""
+    return graphs.traced(
+        model,
+        f"find_change_{sampler}",
+        lambda *inputs: find_change(model, sampler, *inputs),
+        [
+            graphs.PICTURES,
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([], tf.float32),
+            tf.TensorSpec([], tf.int32),
+        ],
+    )
 
 
 def find_change(
@@ -106,7 +120,7 @@ def find_change(
     target: tf.Tensor,
     tolerance: tf.Tensor,
     seed: tf.Tensor,
-) -> Change:
+) -> Found:
     """Steps 1 to 3 for a batch of working copies.
 
     Args:
@@ -116,16 +130,18 @@ def find_change(
         tolerance: float32 scalar, MOS units.
         seed: int32 scalar.
     """
-    contents, z, _ = model.encode(image)
-    _, mean, std = model.encoder.split(image)
-    before = tf.clip_by_value(model.score_latent(z), 0.0, 100.0)
+    encode, rerender = graphs.encode(model), graphs.rerender(model)
+    contents, moments, z, *_ = encode(image)
+    before = model.score_in_range(z)
     upward = tf.where(target >= before, 1.0, -1.0)
 
+    def change_to(new_z: tf.Tensor) -> tf.Tensor:
+        return graphs.change(model)(contents, z, new_z)
+
     def rescore(new_z: tf.Tensor) -> tf.Tensor:
-        rendered = model.rerender(image, contents, z, new_z)
+        rendered = rerender(image, change_to(new_z), moments, [0, 0], tf.shape(image)[1:3])
         rendered = tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
-        _, loc, _ = model.encode(rendered)
-        return tf.clip_by_value(model.score_latent(loc), 0.0, 100.0)
+        return model.score_in_range(encode(rendered).loc)
 
     def needs_more(end, exhausted):
         passed = upward * (end - target) >= 0.0
@@ -148,8 +164,7 @@ def find_change(
     epsilon, after = close_loop(
         lambda epsilon: rescore(_mix(z, far, epsilon)), before, end, target, guess, tolerance
     )
-    grid = model.decoder.change(contents, z, _mix(z, far, epsilon))
-    return Change(grid, mean, std, epsilon, before, after)
+    return Found(change_to(_mix(z, far, epsilon)), moments, epsilon, before, after)
 
 
 def choose_latent(
@@ -223,7 +238,7 @@ def _nearest_accepted(
 
 def _climb(model: QDNet, z: tf.Tensor, upward: tf.Tensor, goal: tf.Tensor) -> tf.Tensor:
     """Moves latents that miss their goal up the gradient of Q, inside the prior's 99 % ball."""
-    radius = np.float32(np.sqrt(chi2.ppf(0.99, model.latent_dim)))
+    radius = np.float32(np.sqrt(chdtri(model.latent_dim, 0.01)))
 
     def step(count, z):
         with tf.GradientTape() as tape:
@@ -334,39 +349,20 @@ def close_loop(
     return result[-2], result[-1]
 
 
-def render(
-    model: QDNet, change: Change, tile: tf.Tensor, origin: tf.Tensor, size: tf.Tensor
-) -> tf.Tensor:
-    """Applies a change to a part of the original pixels.
-
-    Args:
-        tile: float32 `[B, rows, columns, 3]` in 0..1.
-        origin: int32 `[2]`, row and column of its first pixel in the picture.
-        size: int32 `[2]`, height and width of the whole picture.
-
-    Returns:
-        float32 `[B, rows, columns, 3]`, not clipped.
-    """
-    content = (tile - change.mean[:, None, None, :]) / change.std[:, None, None, :]
-    rows, columns = tf.shape(tile)[1], tf.shape(tile)[2]
-    pixels = (origin[0] + tf.range(rows), origin[1] + tf.range(columns))
-    return add_change(tile, model.decoder.render(change.grid, content, pixels, size))
-
-
-def render_pixels(model: QDNet, change: Change, pixels: np.ndarray) -> np.ndarray:
+def render_pixels(model: QDNet, found: Found, pixels: np.ndarray) -> np.ndarray:
     """Applies a change to a whole picture, uint8 or uint16 `[height, width, 3]`, in bands."""
     height, width = pixels.shape[:2]
     output = np.empty_like(pixels)
     rows = max(1, BAND_PIXELS // width)
     for first in range(0, height, rows):
         band = slice(first, first + rows)
-        output[band] = render_tile(model, change, pixels[band], (first, 0), (height, width))
+        output[band] = render_tile(model, found, pixels[band], (first, 0), (height, width))
     return output
 
 
 def render_tile(
     model: QDNet,
-    change: Change,
+    found: Found,
     pixels: np.ndarray,
     origin: tuple[int, int],
     size: tuple[int, int],
@@ -376,7 +372,7 @@ def render_tile(
     The tiles of a picture, rendered one by one, are those of the picture rendered at once.
 
     Args:
-        change: What `find_change` found on a working copy of the whole picture.
+        found: What `find_change` found on a working copy of the whole picture.
         pixels: The tile, uint8 or uint16 `[rows, columns, 3]`.
         origin: Row and column of its first pixel in the picture.
         size: Height and width of the picture.
@@ -385,34 +381,10 @@ def render_tile(
         The tile re-rendered, shape and dtype of `pixels`.
     """
     place = (np.array(origin, np.int32), np.array(size, np.int32))
-    rendered = _graphs(model).render(change, to_float(pixels)[None], *place)
+    rerender = graphs.rerender(model)
+    rendered = rerender(to_float(pixels)[None], found.change, found.moments, *place)
     return from_float(rendered[0].numpy(), pixels.dtype)
 
 
 def _mix(z: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
     return z + epsilon[:, None] * (far - z)
-
-
-class _Graphs(NamedTuple):
-    find: dict[str, Callable]
-    render: Callable
-
-
-def _graphs(model: QDNet) -> _Graphs:
-    """The functions above as graphs for all picture sizes, traced once a model."""
-    if not hasattr(model, "_enhancement_graphs"):
-        picture = tf.TensorSpec([None, None, None, 3], tf.float32)
-        scalar, integer = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
-        vector = tf.TensorSpec([None], tf.float32)
-
-        def find(sampler: str) -> Callable:
-            return tf.function(
-                lambda *inputs: find_change(model, sampler, *inputs),
-                input_signature=[picture, vector, scalar, integer],
-            )
-
-        model._enhancement_graphs = _Graphs(
-            find={sampler: find(sampler) for sampler in SAMPLERS},
-            render=tf.function(lambda *inputs: render(model, *inputs), reduce_retracing=True),
-        )
-    return model._enhancement_graphs

@@ -1,8 +1,9 @@
-"""Presets: a folder with the network's config, float16 weights and a model card.
+"""Presets: a folder with the network's config, its weights and a model card.
 
-config.json          constructor arguments of `QDNet` and the package version
-weights.safetensors  every weight under its Keras path; float16, the latent bank float32
-CARD.md              what it was trained on, what the labels are, figures, licence
+config.json              constructor arguments of `QDNet` and the package version
+weights.safetensors      every weight under its Keras path; float16, the latent bank float32
+calibration.safetensors  the learnt scale of the scores, likewise, float32
+CARD.md                  what it was trained on, what the labels are, figures, licence
 """
 
 import json
@@ -10,8 +11,9 @@ import os
 import tempfile
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
+import keras
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
@@ -19,13 +21,10 @@ from safetensors.numpy import load_file, save
 from qdnet_keras import __version__
 from qdnet_keras.errors import PresetError
 
-if TYPE_CHECKING:
-    from qdnet_keras.model.qdnet import QDNet
-
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
+CALIBRATION = "calibration.safetensors"
 CARD = "CARD.md"
-PARTS = ("encoder", "posterior", "scorer", "decoder")
 
 
 def preset_names() -> list[str]:
@@ -64,22 +63,37 @@ def read_preset_config(preset: str | Path) -> dict[str, Any]:
     return config
 
 
-def load_preset(cls: type["QDNet"], preset: str | Path, **kwargs: Any) -> "QDNet":
+Model = TypeVar("Model", bound=keras.Model)
+
+
+def load_preset(cls: type[Model], preset: str | Path, **kwargs: Any) -> Model:
     """See `QDNet.from_preset`."""
     config = {**read_preset_config(preset)["model"], **kwargs}
-    path = preset_folder(preset) / WEIGHTS
+    folder = preset_folder(preset)
     try:
-        model = cls(**config)
-        stored = load_file(path)
-    except (TypeError, ValueError, KeyError, OSError, SafetensorError) as error:
+        model = cls.from_config(config)
+        model.build()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise PresetError(f"{path.parent} cannot be loaded ({reason}); restore it.") from error
-    model.build()
-    set_weights(model, stored, path)
+        raise PresetError(f"{folder} cannot be loaded ({reason}); restore it.") from error
+    set_weights(model, read_preset_weights(preset), folder)
     return model
 
 
-def set_weights(model: "QDNet", stored: dict[str, np.ndarray], source: Path) -> None:
+def read_preset_weights(preset: str | Path) -> dict[str, np.ndarray]:
+    """Every stored weight under its path.
+
+    Raises:
+        PresetError: If a file is missing or damaged.
+    """
+    folder = preset_folder(preset)
+    try:
+        return {**load_file(folder / WEIGHTS), **load_file(folder / CALIBRATION)}
+    except (OSError, SafetensorError) as error:
+        raise PresetError(f"{folder} cannot be read ({error}); restore it.") from error
+
+
+def set_weights(model: keras.Model, stored: dict[str, np.ndarray], folder: Path) -> None:
     """Assigns stored arrays to the model's weights by path.
 
     Raises:
@@ -89,62 +103,28 @@ def set_weights(model: "QDNet", stored: dict[str, np.ndarray], source: Path) -> 
     if weights.keys() != stored.keys():
         different = sorted(weights.keys() ^ stored.keys())
         raise PresetError(
-            f"{source} does not fit this network: {len(different)} weights differ, "
+            f"{folder} does not fit this network: {len(different)} weights differ, "
             f"the first is {different[0]}."
         )
     for name, weight in weights.items():
         if tuple(weight.shape) != stored[name].shape:
             raise PresetError(
-                f"{source} does not fit this network: {name} has shape {stored[name].shape}, "
+                f"{folder} does not fit this network: {name} has shape {stored[name].shape}, "
                 f"the network wants {tuple(weight.shape)}."
             )
         weight.assign(stored[name].astype("float32"))
 
 
-def start_from(model: "QDNet", preset: str | Path) -> list[str]:
-    """Copies from a preset the parts whose weights have the same shapes in `model`.
-
-    Parts are the encoder, the posterior, the scorer and the decoder. Scores keep the preset's scale
-    with its scorer.
-
-    Returns:
-        Names of the parts copied.
-
-    Raises:
-        PresetError: If no part fits, or the preset cannot be read.
-    """
-    path = preset_folder(preset) / WEIGHTS
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise PresetError(f"{path} cannot be read ({error}); restore the preset.") from error
-    taken = []
-    for part in PARTS:
-        own = {weight.path for weight in getattr(model, part).weights}
-        weights = {n: w for n, w in named_weights(model).items() if w.path in own}
-        if all(n in stored and stored[n].shape == tuple(w.shape) for n, w in weights.items()):
-            for name, weight in weights.items():
-                weight.assign(stored[name].astype("float32"))
-            taken.append(part)
-    if not taken:
-        raise PresetError(f"Nothing of {path.parent} fits this network; choose another train.init.")
-    if "scorer" in taken:
-        start = read_preset_config(preset)["model"]
-        model.mos_mean, model.mos_std = start["mos_mean"], start["mos_std"]
-    return taken
-
-
-def named_weights(model: "QDNet") -> dict[str, Any]:
+def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
     """The model's weights under paths that do not depend on its name in this process."""
-    weights = {
+    return {
         weight.path.removeprefix(f"{model.name}/"): weight
         for weight in model.weights
         if "seed_generator" not in weight.path
     }
-    return weights
 
 
-def save_preset(model: "QDNet", folder: str | Path) -> None:
+def save_preset(model: keras.Model, folder: str | Path) -> None:
     """See `QDNet.save_to_preset`. The files are replaced one by one, each atomically."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,13 +134,17 @@ def save_preset(model: "QDNet", folder: str | Path) -> None:
         if key not in ("name", "trainable", "dtype")
     }
     text = json.dumps({"package_version": __version__, "model": config}, indent=2) + "\n"
-    tensors = {
-        name: _compact(name, np.asarray(weight)) for name, weight in named_weights(model).items()
+    arrays = {name: np.asarray(weight) for name, weight in named_weights(model).items()}
+    calibration = {name for name in arrays if name.startswith("calibration/")}
+    contents = {
+        WEIGHTS: save({n: _compact(n, a) for n, a in arrays.items() if n not in calibration}),
+        CALIBRATION: save({name: arrays[name] for name in calibration}),
+        CONFIG: text.encode(),
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        (Path(temporary) / CONFIG).write_text(text)
-        (Path(temporary) / WEIGHTS).write_bytes(save(tensors))
-        for name in (WEIGHTS, CONFIG):
+        for name, content in contents.items():
+            (Path(temporary) / name).write_bytes(content)
+        for name in contents:
             os.replace(Path(temporary) / name, folder / name)
 
 

@@ -1,13 +1,13 @@
 """Scores of files, pictures and whole manifests."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.defaults import WORKING_SIDE
+from qdnet_keras.model import graphs
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.outcomes import Score
 from qdnet_keras.photos.files import read_photo, working_copy
@@ -22,15 +22,14 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
         pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded.
         long_side: The score is computed on a copy of at most this long side.
     """
-    outputs = _scorer(model)(working_copy(pixels, long_side)[None])
+    outputs = graphs.score(model)(working_copy(pixels, long_side)[None])
     return Score(*(float(outputs[name][0]) for name in ("score", "score_std", "novelty")))
 
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
     """Scores of all renderings of a manifest, float32 `[count]`."""
     files = [rendering.file for rendering in manifest.renderings]
-    latents = posterior_means(model, files, long_side)
-    return np.clip(model.score_latent(latents), 0.0, 100.0)
+    return np.asarray(model.score_in_range(posterior_means(model, files, long_side)))
 
 
 def posterior_means(
@@ -44,8 +43,8 @@ def posteriors(
     model: QDNet, files: Iterable[Path], long_side: int = WORKING_SIDE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations of p(z|x) of pictures, float32 `[count, latent_dim]` each."""
-    encode = _encoder(model)
-    batches = [encode(batch) for batch in same_size_batches(files, long_side)]
+    posterior = graphs.posterior(model)
+    batches = [posterior(batch) for batch in same_size_batches(files, long_side)]
     loc, scale = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return loc, scale
 
@@ -61,23 +60,3 @@ def same_size_batches(files: Iterable[Path], long_side: int = WORKING_SIDE) -> I
         pending.append(copy)
     if pending:
         yield np.stack(pending)
-
-
-def _scorer(model: QDNet) -> Callable:
-    """Pictures → what the network says of them, as one graph for all sizes, once a model."""
-    if not hasattr(model, "_score_graph"):
-        model._score_graph = tf.function(
-            lambda image: model(image),
-            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
-        )
-    return model._score_graph
-
-
-def _encoder(model: QDNet) -> Callable:
-    """Pictures → `(loc, scale)`, likewise."""
-    if not hasattr(model, "_encode_graph"):
-        model._encode_graph = tf.function(
-            lambda image: model.encode(image)[1:],
-            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
-        )
-    return model._encode_graph

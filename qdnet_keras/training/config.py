@@ -24,23 +24,29 @@ class _Section(BaseModel):
 
 
 class ModelSection(_Section):
-    """The network; see `qdnet_keras.QDNet` for each key."""
+    """The network; see `qdnet_keras.QDNet` for each key.
 
+    `network`, `taps` (those of ResNet50 by default) and `encoder_weights` describe the encoder, see
+    `qdnet_keras.model.encoder.Encoder`; a training that starts from a preset has the preset's.
+    """
+
+    network: str = "ResNet50"
+    taps: tuple[str, str, str, str, str] | None = None
+    encoder_weights: str | None = None
     head: Literal["grid", "rgb"] = "grid"
     latent_dim: Count = 16
     z_stages: tuple[Annotated[int, Field(ge=0, le=5)], ...] = (0, 1, 2, 3, 4, 5)
-    natural_statistics: bool = True
+    picture_statistics: tuple[Literal["natural"], ...] = ("natural",)
     statistics_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     posterior_units: Count = 64
     scorer_units: tuple[Count, Count, Count] = (128, 128, 64)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     decoder_width: Count = 64
     grid_depth: Annotated[int, Field(ge=2)] = 8
-    encoder_weights: str | None = None
 
 
 class LossSection(_Section):
-    """Weights of eq. (4); warm-up and cycle start are fractions of the whole training."""
+    """Weights of `Objective`; warm-up and cycle start are fractions of the whole training."""
 
     score_sigma: Positive = 1.0
     alpha: NonNegative = 10.0

@@ -12,16 +12,15 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.errors import DataError
 from qdnet_keras.metrics import plcc, rmse, srocc
-from qdnet_keras.model import objective as losses
 from qdnet_keras.model.layers import GaussianPosterior
 from qdnet_keras.model.layers.gaussian_posterior import LIMIT
+from qdnet_keras.model.objective import score_likelihood
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import same_size_batches
 from qdnet_keras.outcomes import Z_90
@@ -48,19 +47,19 @@ class Fit(NamedTuple):
 class KernelTeacher:
     """Kernel ridge regression of the MOS on the statistics that the posterior sees.
 
-    Statistics are standardised and softly limited; the natural ones, if there are any, weigh as
-    much as all the encoder's together. The kernel is Gaussian.
+    Statistics are standardised and softly limited; each kind of picture statistics weighs as much
+    as all of the encoder's together. The kernel is Gaussian.
 
     Args:
         statistics: As `QDNet.split` gives them, of whole pictures, `[count, channels]` a stage.
         mos: Labels, `[count]`.
-        natural: Whether the last stage holds natural scene statistics.
+        pictures: How many of the stages, the last ones, are picture statistics.
     """
 
-    def __init__(self, statistics: list[np.ndarray], mos: np.ndarray, natural: bool):
-        encoder_stages = len(statistics) - natural
+    def __init__(self, statistics: list[np.ndarray], mos: np.ndarray, pictures: int):
+        encoder_stages = len(statistics) - pictures
         self.means = [stage.mean(0) for stage in statistics]
-        shares = [1.0 / max(encoder_stages, 1)] * encoder_stages + [1.0] * natural
+        shares = [1.0 / max(encoder_stages, 1)] * encoder_stages + [1.0] * pictures
         self.factors = [1.0 / (stage.std(0) + 1e-3) for stage in statistics]
         self.weights = [
             math.sqrt(share / stage.shape[1])
@@ -120,7 +119,7 @@ def fit_scores(model: QDNet, training: Manifest, steps: int, seed: int) -> Fit:
     if len(set(groups)) < 2:
         raise DataError(f"{training.source} has one training group; train.score_steps needs two.")
     statistics = whole_picture_statistics(model, training)
-    teacher = KernelTeacher(statistics, training.mos, model.natural_statistics)
+    teacher = KernelTeacher(statistics, training.mos, len(model.picture_statistics))
     model.posterior.adapt(statistics)
     _teach(model, teacher, statistics, steps, seed)
 
@@ -128,17 +127,17 @@ def fit_scores(model: QDNet, training: Manifest, steps: int, seed: int) -> Fit:
     level = min(COVERAGE * (1.0 + 1.0 / len(set(groups))), 1.0)
     total = float(np.quantile(np.abs(unseen - training.mos), level)) / Z_90
     loc, scale = model.posterior(statistics)
-    model.residual_std = 0.0
-    spread = np.asarray(model.score_posterior(loc, scale)[1])
-    model.residual_std = math.sqrt(max(total**2 - float(np.square(spread).mean()), 0.0))
-    mos, residual_std = training.mos, model.residual_std
+    spread = np.asarray(model.posterior.spread(model.score_latent, loc, scale))
+    residual_std = math.sqrt(max(total**2 - float(np.square(spread).mean()), 0.0))
+    model.calibration.residual_std.assign(residual_std)
+    mos = training.mos
     return Fit(srocc(unseen, mos), plcc(unseen, mos), rmse(unseen, mos), residual_std)
 
 
 def whole_picture_statistics(model: QDNet, manifest: Manifest) -> list[np.ndarray]:
     """What the posterior sees of pictures, float32 `[count, channels]` a stage."""
     split = tf.function(
-        lambda image: model.split(image)[1],
+        lambda image: model.split(image).statistics,
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
     )
     progress = keras.utils.Progbar(len(manifest), unit_name="picture")
@@ -190,11 +189,11 @@ def _teach(
             loc, scale = model.posterior(seen)
             new = model.posterior.distribution(loc, scale)
             z = new.sample(seed=seeds[2])
-            standardised = (label - model.mos_mean) / model.mos_std
+            standardised = model.calibration.standardise(label)
             score = model.scorer(z, training=True)
             loss = tf.reduce_mean(
-                losses.score_likelihood(standardised, score, model.score_sigma)
-                + ANCHOR * tfp.distributions.kl_divergence(new, old)
+                score_likelihood(standardised, score, model.objective.score_sigma)
+                + ANCHOR * new.kl_divergence(old)
             )
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss

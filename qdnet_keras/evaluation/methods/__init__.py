@@ -33,7 +33,7 @@ ABLATIONS = {
     "qdnet-score-only": ("loss.alpha=0", "loss.beta=0", "loss.gamma=0", "loss.cycle=0"),
     "qdnet-rgb": ("model.head=rgb",),
     "qdnet-grid": ("model.head=grid",),
-    "qdnet-no-natural": ("model.natural_statistics=false",),
+    "qdnet-no-natural": ("model.picture_statistics=[]",),
 }
 METHODS = (*_CLASSES, "qdnet", *ABLATIONS)
 SETS = {

@@ -22,7 +22,7 @@ from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.evaluation.methods.base import Baseline
 from qdnet_keras.evaluation.methods.features import FeatureStore
 from qdnet_keras.evaluation.methods.qdnet import pictures_seen
-from qdnet_keras.model.encoder import IMAGENET_MEAN_BGR, Encoder
+from qdnet_keras.model.encoder import Encoder
 from qdnet_keras.model.presets import WEIGHTS, preset_folder
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.photos.files import to_float
@@ -71,7 +71,7 @@ class He2018(Baseline):
     def describe(self, pixels: np.ndarray) -> np.ndarray:
         """The 9,216 features of a picture, float32."""
         if self._statistics is None:
-            self._statistics = _statistics(self._backbone())
+            self._statistics = _statistics(self._encoder())
         scales = (pixels, pixels[::2, ::2])
         return np.concatenate([self._statistics(to_float(scale)[None]) for scale in scales])
 
@@ -80,22 +80,21 @@ class He2018(Baseline):
         components = min(COMPONENTS, len(mos) - 1)
         return PLSRegression(components, scale=False).fit(features.astype(np.float64), mos)
 
-    def _backbone(self) -> keras.Model:
+    def _encoder(self) -> Encoder:
         if self.weights == "imagenet" or Path(self.weights).is_file():
-            return Encoder(self.weights).backbone
-        return QDNet.from_preset(self.weights).encoder.backbone
+            return Encoder(weights=self.weights)
+        return QDNet.from_preset(self.weights).encoder
 
 
-def _statistics(backbone: keras.Model) -> Any:
+def _statistics(encoder: Encoder) -> Any:
     """A graph for all sizes: float32 `[1, H, W, 3]` in 0..1 → float32 `[features]`."""
-    outputs = [backbone.get_layer(name).output for name in LAYERS]
-    network = keras.Model(backbone.input, outputs)
+    outputs = [encoder.backbone.get_layer(name).output for name in LAYERS]
+    network = keras.Model(encoder.backbone.input, outputs)
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.float32)])
     def statistics(image: tf.Tensor) -> tf.Tensor:
-        caffe = tf.reverse(image, [-1]) * 255.0 - tf.constant(IMAGENET_MEAN_BGR)
         values = []
-        for features in network(caffe, training=False):
+        for features in network(encoder.preprocess(image), training=False):
             mean, variance = tf.nn.moments(tf.cast(features, tf.float32), [1, 2])
             values += [mean[0], tf.sqrt(variance[0])]
         return tf.concat(values, axis=0)

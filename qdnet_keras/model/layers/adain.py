@@ -27,6 +27,7 @@ class AdaIN(keras.layers.Layer):
         self.split = InstanceSplit(dtype=self.dtype_policy)
 
     def build(self, features_shape, z_shape):
+        self.split.build(features_shape)
         self.modulation = keras.layers.Dense(
             2 * features_shape[-1], dtype="float32", name="modulation"
         )

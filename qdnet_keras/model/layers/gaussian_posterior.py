@@ -1,10 +1,20 @@
+from functools import cache
+from typing import Any
+
 import keras
-import tensorflow_probability as tfp
+import numpy as np
 from keras import ops
 
-tfd = tfp.distributions
-
 LIMIT = 5.0  # standard deviations
+NOISE_PAIRS = 16
+
+
+@cache
+def _tfd() -> Any:
+    """TFP's distributions, which training needs and scoring does not: the import takes seconds."""
+    import tensorflow_probability as tfp
+
+    return tfp.distributions
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
@@ -99,19 +109,34 @@ class GaussianPosterior(keras.layers.Layer):
             standardise.moving_variance.assign(ops.var(stage, axis=0))
 
     @staticmethod
+    def spread(function, loc, scale):
+        """Standard deviation of a function of z under p(z|x), shape `(batch_size,)`.
+
+        One fixed block of antithetic noise serves every picture, so that the result depends neither
+        on the batch it came in nor on the calls before it.
+
+        Args:
+            function: From `(count, latent_dim)` to `(count,)`.
+        """
+        half = np.random.default_rng(0).standard_normal((NOISE_PAIRS, 1, loc.shape[-1]))
+        noise = ops.array(np.concatenate([half, -half]), "float32")
+        samples = ops.reshape(loc + scale * noise, (-1, loc.shape[-1]))
+        return ops.std(ops.reshape(function(samples), (2 * NOISE_PAIRS, -1)), axis=0)
+
+    @staticmethod
     def distribution(loc, scale):
         """p(z|x) as a TFP distribution."""
-        return tfd.MultivariateNormalDiag(loc, scale)
+        return _tfd().MultivariateNormalDiag(loc, scale)
 
     @staticmethod
     def prior(latent_dim):
         """m(z) = N(0, I)."""
-        return tfd.MultivariateNormalDiag(ops.zeros(latent_dim), ops.ones(latent_dim))
+        return _tfd().MultivariateNormalDiag(ops.zeros(latent_dim), ops.ones(latent_dim))
 
     @classmethod
     def kl_to_prior(cls, loc, scale):
         """KL(p(z|x) ‖ N(0, I)) in nats, shape `(batch_size,)`."""
-        return tfd.kl_divergence(cls.distribution(loc, scale), cls.prior(loc.shape[-1]))
+        return _tfd().kl_divergence(cls.distribution(loc, scale), cls.prior(loc.shape[-1]))
 
     def get_config(self):
         return {
