@@ -1,4 +1,4 @@
-"""`qdnet-keras data build`: tone-mapped renderings of HDR pictures with pseudo-MOS."""
+"""`qdnet-keras data`: `build`, renderings of HDR pictures with pseudo-MOS, and `import`."""
 
 import re
 from importlib import resources
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qdnet_keras.cli import data_import
 from qdnet_keras.cli.common import AsJson, require
 from qdnet_keras.cli.output import EXIT_CODES, print_error, print_json
 from qdnet_keras.errors import QDNetError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Make data sets.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
+
+
+app.command("import", epilog=EXIT_CODES)(data_import.run)
 
 
 @app.command("build", epilog=EXIT_CODES)

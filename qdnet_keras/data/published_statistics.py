@@ -11,11 +11,13 @@ from qdnet_keras.errors import DataError
 from qdnet_keras.files import csv_rows, read_text
 
 COLUMNS = tuple(f"s{number:02d}" for number in range(73))
-_REQUIRED = ("name", "scene", "mos", *COLUMNS)
+_REQUIRED = ("scene", "mos", *COLUMNS)
 
 
 def read_statistics(path: Path) -> tuple[Manifest, np.ndarray]:
     """Reads a CSV with the columns `name,scene,mos[,mos_std],s00,...,s72`; others are ignored.
+
+    `name` may be called `file`, as in manifests.
 
     The statistics are those of `qdnet_keras.evaluation.methods.published`. Operators come from
     names in ESPL-LIVE HDR's form. Scenes are their own groups.
@@ -28,7 +30,8 @@ def read_statistics(path: Path) -> tuple[Manifest, np.ndarray]:
     """
     rows = csv_rows(read_text(path), path)
     _, header = next(rows, (1, []))
-    for column in _REQUIRED:
+    name = "name" if "name" in header else "file"
+    for column in (name, *_REQUIRED):
         if column not in header:
             raise DataError(f"{path}, header: column '{column}' is missing.")
     renderings, values = [], []
@@ -37,10 +40,10 @@ def read_statistics(path: Path) -> tuple[Manifest, np.ndarray]:
         if len(cells) != len(header):
             raise DataError(f"{where}: {len(cells)} cells where the header has {len(header)}.")
         picture = dict(zip(header, cells, strict=True))
-        scene, operator = picture["scene"], parse_name(picture["name"]).operator
+        scene, operator = picture["scene"], parse_name(picture[name]).operator
         scores = parse_scores(picture["mos"], picture.get("mos_std", ""), where)
         renderings.append(
-            Rendering(Path(picture["name"]), *scores, scene, scene, operator, None, row)
+            Rendering(Path(picture[name]), *scores, scene, scene, operator, None, row)
         )
         values.append(_numbers([picture[column] for column in COLUMNS], where))
     return checked(renderings, path), np.array(values)
