@@ -1,21 +1,26 @@
 # make demo    set up .venv, score the bundled photographs and re-render one of them
 # make test    set up .venv and run all tests
+# make test-notebooks   run the notebooks as tests
 # make check   lint, format, types, imports between rooms, documentation
 # make coverage   all tests, and which lines they run
 # make preset DATA=open-tm   train the released preset again, hours
+# make docs      build the documentation in site/
 # make notebooks   run the notebooks again and keep their outputs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage check format preset notebooks clean
+.PHONY: demo test test-notebooks coverage check docs format preset notebooks clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/qdnet-keras demo --out demo --force
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-notebooks: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m notebook
 
 coverage: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
@@ -25,6 +30,12 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy qdnet_keras scripts
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/cli_reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python scripts/cli_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
@@ -46,7 +57,7 @@ notebooks: $(VENV)/dev.stamp
 	$(BIN)/python scripts/run_notebooks.py
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; run make PYTHON=python3.11")'

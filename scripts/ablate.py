@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from compare_enhancement import enhanced_rows, monotone_share, summary
-from evaluate_preset import picture_figures
 from PIL import Image, ImageDraw
+
+from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
+from qdnet_keras.evaluation.ablations import ABLATIONS
 
 if TYPE_CHECKING:
     from qdnet_keras.data.manifest import Manifest
@@ -44,25 +45,9 @@ COMMON = (
     "loss.cycle=0.5",
     "loss.cycle_start=0.25",
 )
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "baseline": (),
-    "head-rgb": ("model.head=rgb",),
-    "z-2": ("model.latent_dim=2",),
-    "z-4": ("model.latent_dim=4",),
-    "z-64": ("model.latent_dim=64",),
-    "beta-0.001": ("loss.beta=0.001",),
-    "beta-0.1": ("loss.beta=0.1",),
-    "gamma-1": ("loss.gamma=1",),
-    "gamma-100": ("loss.gamma=100",),
-    "no-cycle": ("loss.cycle=0",),
-    "cycle-at-once": ("loss.cycle_start=0",),
-    "stage-0-alone": ("model.z_stages=[0]", "model.picture_statistics=[]"),
-    "stage-5-alone": ("model.z_stages=[5]", "model.picture_statistics=[]"),
-    "stages-0-to-5": ("model.picture_statistics=[]",),
-}
-WORKING_SIDE = 512
+VARIANTS = {"baseline": (), **ABLATIONS}
 BANK_PICTURES = 256
-LOW = 45.0
+LADDER = (35.0, 40.0, 45.0, 50.0, 55.0, 60.0, 65.0)
 Statistics = list[np.ndarray]  # of whole pictures, `[count, channels]` a stage
 
 
@@ -150,18 +135,20 @@ def score_figures(model: "QDNet", statistics: Statistics, test: "Manifest") -> d
 def rendering_figures(
     model: "QDNet", data: Path, test: "Manifest", every: int, target: float
 ) -> dict[str, float]:
-    """Pictures on every n-th test scene, enhancement on every n-th rendering of the low half."""
+    """Pictures on every n-th test scene, enhancement on every n-th rendering of the lower half."""
+    from qdnet_keras.evaluation.enhancement import OURS, compare_enhancement
+    from qdnet_keras.evaluation.renderings import enhancement_figures, picture_figures
+
     scenes = list(test.by_scene())[::every]
     some = test.subset(i for i, r in enumerate(test.renderings) if r.scene in scenes)
     pictures = picture_figures(model, some, WORKING_SIDE)
-    enhanced = summary(
-        [row["QD-net"] for row in enhanced_rows(model, data, "test", LOW, every, target)]
-    )
+    enhanced = compare_enhancement(model, test, data / "hdr", every, target)[OURS]
+    ladders = enhancement_figures(model, test, WORKING_SIDE, 8 * every, LADDER)
     names = "TMQI gain", "TMQI rose", "score gained", "gradient correlation", "shift of greys"
     return {
         **{name: pictures[name] for name in ("reconstruction psnr", "swapped gain", "z effect")},
         **{name: enhanced[name] for name in names},
-        "rising ladders": monotone_share(model, data, "test", LOW, 4 * every),
+        "rising ladders": ladders["ladders that never fall"],
     }
 
 
@@ -235,7 +222,7 @@ def ablate(
 def main(
     data: Annotated[Path, typer.Option(help="Folder with labels, splits and hdr/.")],
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablations"),
-    preset: Annotated[str, typer.Option(help="Preset that gives the encoder.")] = "open-tm",
+    preset: Annotated[str, typer.Option(help="Preset that gives the encoder.")] = DEFAULT_PRESET,
     only: Annotated[str, typer.Option(help="Names of variants; default all.")] = "",
     steps: Annotated[int, typer.Option(help="Steps of each training.")] = 400,
     every: Annotated[int, typer.Option(help="Judge every n-th scene and rendering.")] = 8,

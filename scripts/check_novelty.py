@@ -1,6 +1,6 @@
 """How often `novelty` takes photographs for something else, and what it makes of what is none.
 
-    python scripts/check_novelty.py PHOTOS... [--preset open-tm] [--json]
+    python scripts/check_novelty.py PHOTOS... [--preset PRESET] [--json]
 
 PHOTOS are photographs or folders of them. Beside them it looks at pictures made here: flat colours,
 colour ramps, noise, text, the same scanned, drawings of shapes, line drawings, windows of a
@@ -16,6 +16,8 @@ from typing import Annotated
 import numpy as np
 import typer
 from PIL import Image, ImageDraw, ImageFilter
+
+from qdnet_keras.defaults import DEFAULT_PRESET
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
@@ -125,7 +127,7 @@ def _line(random: Random, width: int) -> str:
 
 def main(
     photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
-    preset: Annotated[str, typer.Option(help="Name or folder of a preset.")] = "open-tm",
+    preset: Annotated[str, typer.Option(help="Name or folder of a preset.")] = DEFAULT_PRESET,
     every: Annotated[int, typer.Option(help="Take every n-th photograph.")] = 1,
     count: Annotated[int, typer.Option(help="Pictures made of each kind.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the made pictures.")] = 0,

@@ -1,6 +1,6 @@
 """How far a score moves when the picture hardly does.
 
-    python scripts/check_stability.py PATH... [--preset open-tm] [--every 1] [--json]
+    python scripts/check_stability.py PATH... [--preset PRESET] [--every 1] [--json]
 
 PATHs are photographs or folders. Mean and largest absolute change of the score, in MOS, when a
 picture is shifted by one pixel, stored as JPEG of quality 95, or halved.
@@ -16,6 +16,8 @@ from typing import Annotated
 import numpy as np
 import typer
 from PIL import Image
+
+from qdnet_keras.defaults import DEFAULT_PRESET
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
@@ -46,7 +48,7 @@ CHANGES: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
 
 def main(
     paths: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
-    preset: Annotated[str, typer.Option(help="Name or folder of a preset.")] = "open-tm",
+    preset: Annotated[str, typer.Option(help="Name or folder of a preset.")] = DEFAULT_PRESET,
     every: Annotated[int, typer.Option(help="Take every n-th photograph.")] = 1,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from qdnet_keras.files import write_text
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 MAX_BYTES = 1_000_000
@@ -47,9 +49,7 @@ def main(paths: list[Path]) -> None:
         text = nbformat.writes(executed(path))
         if len(text.encode()) > MAX_BYTES:
             sys.exit(f"{path} is {len(text.encode())} bytes with its outputs, over {MAX_BYTES}.")
-        part = path.with_suffix(".part")
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, text + "\n")
         print(f"{path.name}: {time.perf_counter() - start:.0f} s, {len(text) / 1e6:.2f} MB")
 
 

@@ -57,8 +57,8 @@ def test_tables_and_records(data, tmp_path):
 
 def test_a_preset_beside_others_on_the_fixed_split(data, tmp_path, tiny_preset):
     result = run(
-        *("--data", data, "--out", tmp_path / "run", "--methods", "gm-log,qdnet"),
-        *("--fixed-split", "--no-train", "--preset", tiny_preset, "--json"),
+        *("--data", data, "--out", tmp_path / "run", "--methods", "gm-log"),
+        *("--fixed-split", "--preset", tiny_preset, "--json"),
     )
     assert result.exit_code == 0, result.output
     *methods, pair, note = [json.loads(line) for line in result.stdout.splitlines()]
@@ -93,10 +93,9 @@ def test_pictures_of_an_unknown_operator_are_told(data, tmp_path):
     ("arguments", "code", "words"),
     [
         (("--methods", "brisk"), 2, "'brisk' is no method; known are gm-log"),
-        (("--methods", "brisque", "--no-train"), 2, "needs the method qdnet"),
-        (("--methods", "qdnet,qdnet-rgb", "--no-train"), 2, "no ablation"),
-        (("--methods", "qdnet", "--preset", "open-tm"), 2, "needs --no-train"),
-        (("--methods", "qdnet", "--no-train", "--preset", "nothing"), 6, "no preset 'nothing'"),
+        (("--methods", "qdnet,qdnet-rgb", "--preset", "x"), 2, "ablations have to be trained"),
+        (("--methods", "qdnet", "--renderings"), 2, "needs --preset"),
+        (("--methods", "qdnet", "--preset", "nothing"), 6, "no preset 'nothing'"),
         (("--methods", "qdnet", "--config", "nothing.yaml"), 5, "nothing.yaml"),
         (("--methods", "brisque", "--splits", "0"), 2, "--splits"),
     ],

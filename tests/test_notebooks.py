@@ -1,5 +1,9 @@
-"""The notebooks run from top to bottom, and are committed with outputs that a reader can see."""
+"""The notebooks run from top to bottom, and are committed with outputs that a reader can see.
 
+Running them takes minutes: `make test-notebooks` does, `make test` does not.
+"""
+
+import ast
 import runpy
 from pathlib import Path
 
@@ -23,6 +27,35 @@ def test_all_are_there():
     assert [path.name[0] for path in NOTEBOOKS] == ["1", "2", "3", "4", "5"]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_imported_from_the_package_is_there(path):
+    """Read from the sources, so that nothing has to be imported."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        lines = [line for line in cell.source.splitlines() if not line.startswith(("%", "!"))]
+        if cell.cell_type != "code":
+            continue
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if not isinstance(node, ast.ImportFrom) or not str(node.module).startswith("qdnet_ker"):
+                continue
+            names = {alias.name for alias in node.names}
+            assert names <= defined(ROOT / str(node.module).replace(".", "/")), node.module
+
+
+def defined(module: Path) -> set[str]:
+    """Names that a module or package defines, imports or holds as modules."""
+    found = {path.stem for path in module.glob("*")}
+    for source in (module.with_suffix(".py"), module / "__init__.py", module / "__init__.pyi"):
+        for node in ast.walk(ast.parse(source.read_text())) if source.is_file() else ():
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                found |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+    return found
+
+
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_top_to_bottom(path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

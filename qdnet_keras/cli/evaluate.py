@@ -13,8 +13,10 @@ from qdnet_keras.cli.common import (
     AsJson,
     MosRange,
     import_tensorflow,
+    load_model,
     parse_mos_range,
 )
+from qdnet_keras.cli.enhance import parse_targets
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.progress import Progress
 from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
@@ -38,9 +40,9 @@ def run(
         typer.Option(
             metavar="NAME,NAME,...",
             help="gm-log, desique, brisque, higrade-1, higrade-2, bibqa, he2018, qdnet, "
-            "qdnet-no-kl, qdnet-no-pair, qdnet-score-only, qdnet-rgb, qdnet-grid, "
-            "qdnet-no-natural, natural-statistics, published-statistics, or the sets handcrafted "
-            "(the first seven), higrade, table (handcrafted and qdnet), ablations.",
+            "natural-statistics, published-statistics; qdnet-NAME for an ablation such as "
+            "no-pair or z-4; or the sets handcrafted (the first seven), higrade, table "
+            "(handcrafted and qdnet), ablations.",
         ),
     ] = "table",
     splits: Annotated[
@@ -63,12 +65,24 @@ def run(
             "--set", metavar="section.key=value", help="Change one value; may be repeated."
         ),
     ] = None,
-    no_train: Annotated[
-        bool, typer.Option("--no-train", help="Score with --preset instead of training QD-net.")
-    ] = False,
     preset: Annotated[
-        str | None, typer.Option(help="With --no-train: released preset or folder.")
+        str | None,
+        typer.Option(help="Score with this preset, a name or folder, instead of training QD-net."),
     ] = None,
+    renderings: Annotated[
+        bool,
+        typer.Option(
+            "--renderings",
+            help="With --preset: judge what it renders on the test split, too; beside other "
+            "methods by TMQI where DIR/hdr has the scenes.",
+        ),
+    ] = False,
+    every: Annotated[
+        int, typer.Option(min=1, help="With --renderings: enhance every n-th picture.")
+    ] = 30,
+    targets: Annotated[
+        str, typer.Option(metavar="T,T,...", help="With --renderings: scores to render at.")
+    ] = "40,50,60,70",
     resnet: Annotated[
         str,
         typer.Option(
@@ -86,18 +100,22 @@ def run(
     computed again. The tables are printed and are in RUN/PROTOCOL/results.md and results.json.
 
     With --json: {"method", "splits", "srocc", "srocc_low", "srocc_high", ...} for each method, then
-    {"first", "second", "difference", "p", "test"} for each pair, then {"note"} lines.
+    {"first", "second", "difference", "p", "test"} for each pair, then {"note"} lines, then
+    {"renderings"}.
     """
-    from qdnet_keras.evaluation.methods import ABLATIONS, Options, method_names
+    from qdnet_keras.evaluation.methods import ABLATED, Options, method_names
 
     try:
         names = method_names(methods)
     except ValueError as error:
         raise typer.BadParameter(f"{error}.", param_hint="--methods") from None
-    if no_train and ("qdnet" not in names or set(names) & set(ABLATIONS)):
-        raise typer.BadParameter("needs the method qdnet and no ablation.", param_hint="--no-train")
-    if preset is not None and not no_train:
-        raise typer.BadParameter("needs --no-train.", param_hint="--preset")
+    if preset is not None and set(names) & set(ABLATED):
+        raise typer.BadParameter("ablations have to be trained.", param_hint="--preset")
+    if preset is not None and "qdnet" not in names:
+        names.append("qdnet")
+    if renderings and preset is None:
+        raise typer.BadParameter("needs --preset.", param_hint="--renderings")
+    wanted = sorted(parse_targets(targets, "--targets"))
     if not out.is_dir() and os.path.lexists(out):
         raise OutputError(f"{out} is not a folder; choose another name.")
     if any(name == "he2018" or name.startswith("qdnet") for name in names):
@@ -108,9 +126,7 @@ def run(
     from qdnet_keras.evaluation.methods.features import FeatureStore
     from qdnet_keras.evaluation.report import method_record, write_results
 
-    options = Options(
-        config, overrides or (), (preset or DEFAULT_PRESET) if no_train else None, resnet
-    )
+    options = Options(config, overrides or (), preset, resnet)
     manifest = read_manifest(data, parse_mos_range(mos_range))
     with contextlib.redirect_stdout(sys.stderr), Progress() as progress:
         store = FeatureStore(out / "features", jobs, progress.pictures)
@@ -124,6 +140,12 @@ def run(
     summaries = [summarise(name, of_splits) for name, of_splits in predictions.items()]
     differences = compare(predictions)
     text = write_results(protocol, summaries, differences, notes, out / protocol.name)
+    judged = None
+    if renderings and preset is not None:
+        from qdnet_keras.evaluation.renderings import judge_renderings, renderings_table
+
+        judged = judge_renderings(load_model(preset), manifest, every, wanted, out)
+        text += f"\n\n{renderings_table(judged)}"
     if not as_json:
         typer.echo(text)
         return
@@ -133,3 +155,5 @@ def run(
         print_json(asdict(difference))
     for note in notes:
         print_json({"note": note})
+    if judged:
+        print_json({"renderings": judged})

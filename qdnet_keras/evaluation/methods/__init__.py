@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
+from qdnet_keras.evaluation.ablations import ABLATIONS
 
 if TYPE_CHECKING:
     from qdnet_keras.evaluation.methods.base import Method
@@ -27,20 +28,13 @@ _CLASSES = {
     "published-statistics": ("published", "Published"),
 }
 HANDCRAFTED = tuple(_TABLE)
-ABLATIONS = {
-    "qdnet-no-kl": ("loss.beta=0",),
-    "qdnet-no-pair": ("loss.gamma=0",),
-    "qdnet-score-only": ("loss.alpha=0", "loss.beta=0", "loss.gamma=0", "loss.cycle=0"),
-    "qdnet-rgb": ("model.head=rgb",),
-    "qdnet-grid": ("model.head=grid",),
-    "qdnet-no-natural": ("model.picture_statistics=[]",),
-}
-METHODS = (*_CLASSES, "qdnet", *ABLATIONS)
+ABLATED = {f"qdnet-{name}": overrides for name, overrides in ABLATIONS.items()}
+METHODS = (*_CLASSES, "qdnet", *ABLATED)
 SETS = {
     "handcrafted": HANDCRAFTED,
     "higrade": ("higrade-1", "higrade-2"),
     "table": (*HANDCRAFTED, "qdnet"),
-    "ablations": (*ABLATIONS, "natural-statistics"),
+    "ablations": (*ABLATED, "natural-statistics"),
 }
 
 
@@ -101,5 +95,5 @@ def make_method(name: str, options: Options, store: "FeatureStore", run: Path) -
         raise ValueError(f"{name!r} is no method; known are {', '.join(METHODS)}")
     if options.preset is not None:
         return FixedQDNet(options.preset, store)
-    config = load_config(options.config, [*options.overrides, *ABLATIONS.get(name, ())])
+    config = load_config(options.config, [*options.overrides, *ABLATED.get(name, ())])
     return TrainedQDNet(name, config, run)

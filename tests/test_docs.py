@@ -1,0 +1,97 @@
+"""What the documentation shows is there: commands, scripts, links; references are fresh."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import qdnet_keras
+from qdnet_keras.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "serving" / "README.md", *ROOT.glob("qdnet_keras/presets/*/CARD.md")]
+PAGES = [page for page in PAGES if page.name != "cli.md"]
+
+
+def shell_lines(page: Path) -> list[str]:
+    """Commands in the page's `sh` blocks, continued lines joined, comments left out."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+COMMANDS = [
+    (page.name, part.strip().split(">")[0])
+    for page in PAGES
+    for line in shell_lines(page)
+    for part in line.split("&&")
+    if part.strip().startswith("qdnet-keras ")
+]
+
+
+def parse(words: list[str]) -> None:
+    """Parses a command line as the program would, and runs nothing."""
+    command = typer.main.get_command(app)
+    context = None
+    while hasattr(command, "commands"):
+        context = command.make_context(command.name, list(words[:1]), parent=context)
+        name, *words = words
+        command = command.commands[name]
+    command.make_context(command.name, list(words), parent=context)
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda value: value[:60])
+def test_commands_that_are_shown_parse(page, line):
+    _, *words = shlex.split(line)
+    parse(words)
+
+
+def test_a_command_with_an_unknown_option_does_not_parse():
+    with pytest.raises(Exception, match="No such option"):
+        parse(["score", "a.jpg", "--stars"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_scripts_and_make_targets_that_are_shown_exist(page):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in shell_lines(page):
+        words = line.split()
+        if words[:1] == ["make"]:
+            assert words[1] in targets, line
+        scripts = [w for w in words if w.endswith(".py") and w.startswith(("scripts/", "tests/"))]
+        assert all((ROOT / script).is_file() for script in scripts), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_the_reference_of_the_command_line_is_fresh():
+    command = [sys.executable, ROOT / "scripts" / "cli_reference.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_of_the_api_has_every_public_name():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: \S+\.(\w+)$", page, re.MULTILINE))
+    errors = {
+        name
+        for name in qdnet_keras.__all__
+        if isinstance(getattr(qdnet_keras, name), type)
+        and issubclass(getattr(qdnet_keras, name), Exception)
+    }
+    assert shown - {"errors"} == set(qdnet_keras.__all__) - errors

@@ -1,0 +1,106 @@
+"""What a preset renders is judged by measures that have known values."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from qdnet_keras.cli import app
+from qdnet_keras.evaluation.enhancement import (
+    OTHERS,
+    clipped,
+    gamma_by_mean,
+    gradient_correlation,
+    kept,
+    shift_of_greys,
+    summary,
+)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    coarse = np.random.default_rng(0).integers(20, 200, (6, 7, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((56, 48), Image.Resampling.BICUBIC))
+
+
+def test_nothing_changed_is_nothing_lost(pixels):
+    figures = kept(pixels, pixels)
+    assert figures["gradient correlation"] == pytest.approx(1)
+    assert figures["clipping added"] == 0
+
+
+def test_gradients_of_the_negative_run_the_other_way(pixels):
+    assert gradient_correlation(pixels, 255 - pixels) == pytest.approx(-1)
+
+
+def test_the_shift_of_greys_is_the_chroma_that_they_get():
+    grey = np.full((40, 40, 3), 128, np.uint8)
+    tinted = np.full((40, 40, 3), (140, 128, 120), np.uint8)
+    lab = cv2.cvtColor(np.float32([[[140 / 255, 128 / 255, 120 / 255]]]), cv2.COLOR_RGB2LAB)
+    assert shift_of_greys(grey, tinted) == pytest.approx(np.hypot(*lab[0, 0, 1:]), abs=0.05)
+    assert np.isnan(shift_of_greys(np.full((40, 40, 3), (255, 0, 0), np.uint8), tinted))
+
+
+def test_burnt_and_black_pixels_are_counted():
+    picture = np.full((10, 10, 3), 100, np.uint8)
+    picture[:2] = (255, 90, 90)  # one burnt colour is enough
+    picture[2] = 0
+    assert clipped(picture) == pytest.approx(30)
+
+
+def test_gamma_brings_the_mean_level_to_the_middle():
+    dark = np.full((40, 40, 3), 40, np.uint8)
+    assert gamma_by_mean(dark).mean() == pytest.approx(127.5, abs=1)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_methods_return_pictures(pixels, name):
+    output = OTHERS[name](pixels)
+    assert (output.shape, output.dtype) == (pixels.shape, np.uint8)
+
+
+def test_shares_are_of_all_renderings():
+    rows = [
+        {"TMQI gain": gain, "gradient correlation": 0.95, "shift of greys": 1, "clipping added": 2}
+        for gain in (0.2, -0.1, 0.3, 0.0)
+    ]
+    figures = summary(rows)
+    assert figures["TMQI gain"] == pytest.approx(0.1)
+    assert figures["TMQI rose"] == 0.5
+    assert figures["gradient correlation >= 0.9"] == 1
+    assert figures["clipping added <= 1"] == 0
+
+
+def test_renderings_of_a_preset(tiny_preset, pixels, tmp_path):
+    """Two scenes of the test split, with their HDR originals."""
+    from qdnet_keras.synthesis.hdr import write_exr
+
+    data = tmp_path / "data"
+    (data / "hdr").mkdir(parents=True)
+    rows = ["file,mos,scene,split"]
+    pixels = np.asarray(Image.fromarray(pixels).resize((176, 164)))
+    for scene in range(3):
+        light = (np.roll(pixels, 9 * scene, 1) / 255.0).astype(np.float32) ** 2.2 + 0.01
+        write_exr(light, data / "hdr" / f"{scene}.exr")
+        for k, level in enumerate((0.5, 1.0)):
+            picture = np.clip(np.roll(pixels, 9 * scene, 1) * level, 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(data / f"{scene}_{k}.png")
+            rows.append(f"{scene}_{k}.png,{40 + 10 * k},{scene},{'test' if scene else 'train'}")
+    (data / "labels.csv").write_text("\n".join(rows))
+    out = tmp_path / "run"
+    arguments = ("--data", data, "--out", out, "--methods", "qdnet", "--fixed-split", "--json")
+    arguments += ("--preset", tiny_preset, "--renderings", "--every", 2, "--targets", "45,40")
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    judged = json.loads(result.stdout.splitlines()[-1])["renderings"]
+    assert judged["enhancement"]["pictures"] == 2
+    assert 0 <= judged["scores"]["labels in the 90 % interval"] <= 1
+    assert judged["pictures"]["swapped gain"] == pytest.approx(
+        judged["pictures"]["swapped psnr"] - judged["pictures"]["unchanged psnr"]
+    )
+    assert list(judged["methods"]) == ["QD-net", *OTHERS]
+    assert json.loads((out / "renderings.json").read_text()) == judged
+    assert "| TMQI gain" in (out / "renderings.md").read_text()
