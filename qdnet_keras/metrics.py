@@ -1,4 +1,4 @@
-"""Agreement of predicted scores with MOS, and fidelity of pictures.
+"""Agreement of predicted scores with MOS.
 
 Scores are 1-D sequences of equal length; computations are in float64. A correlation that is not
 defined (fewer than two points, a constant or a non-finite value) is nan.
@@ -9,12 +9,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import ndimage, optimize, stats
+from scipy import optimize, stats
 from scipy.special import expit
-
-_SSIM_SIGMA = 1.5
-_SSIM_RADIUS = 5
-_SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 
 
 def srocc(a: ArrayLike, b: ArrayLike) -> float:
@@ -149,40 +145,6 @@ def wilcoxon_p_value(first: ArrayLike, second: ArrayLike) -> float:
     return float(stats.wilcoxon(first, second).pvalue)
 
 
-def psnr(a: ArrayLike, b: ArrayLike) -> float:
-    """Peak signal-to-noise ratio in dB of float pictures `[H, W, 3]` in 0..1; inf if equal."""
-    a, b = _pictures(a, b)
-    error = float(np.mean(np.subtract(a, b, dtype=np.float64) ** 2))
-    return -10 * math.log10(error) if error else math.inf
-
-
-def ssim(a: ArrayLike, b: ArrayLike) -> float:
-    """Structural similarity of float pictures `[H, W, 3]` in 0..1, mean over pixels and channels.
-
-    Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13(4), 2004: an 11x11 Gaussian window of sigma 1.5,
-    only where it lies inside the picture, K1 = 0.01, K2 = 0.03. At least 11x11 pixels.
-    """
-    a, b = _pictures(a, b)
-    if min(a.shape[:2]) < 2 * _SSIM_RADIUS + 1:
-        raise ValueError(f"pictures must have at least 11x11 pixels: {a.shape}")
-    channels = range(a.shape[2])
-    return float(np.mean([_channel_ssim(a[..., c], b[..., c]) for c in channels]))
-
-
-def _channel_ssim(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    mean_a, mean_b = _window_mean(a), _window_mean(b)
-    spread = _window_mean(a * a) - mean_a**2 + _window_mean(b * b) - mean_b**2
-    shared = _window_mean(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + _SSIM_C1) / (mean_a**2 + mean_b**2 + _SSIM_C1)
-    return float(np.mean(luminance * (2 * shared + _SSIM_C2) / (spread + _SSIM_C2)))
-
-
-def _window_mean(channel: np.ndarray) -> np.ndarray:
-    blurred = ndimage.gaussian_filter(channel, _SSIM_SIGMA, radius=_SSIM_RADIUS)
-    return blurred[_SSIM_RADIUS:-_SSIM_RADIUS, _SSIM_RADIUS:-_SSIM_RADIUS]
-
-
 def _resamples(
     count: int, groups: ArrayLike | None, samples: int, seed: int
 ) -> Iterator[np.ndarray]:
@@ -225,14 +187,4 @@ def _scores(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"two 1-D sequences of equal length are needed: {a.shape}, {b.shape}")
-    return a, b
-
-
-def _pictures(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.ndim != 3 or a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f":
-        raise ValueError(
-            "two float pictures [H, W, 3] of one size are needed: "
-            f"{a.dtype} {a.shape}, {b.dtype} {b.shape}"
-        )
     return a, b

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage, stats
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from scipy import stats
 
 from qdnet_keras import metrics
 
@@ -17,12 +16,6 @@ def noisy_scores(count, seed=0):
     rng = np.random.default_rng(seed)
     mos = rng.uniform(15, 70, count)
     return mos + rng.normal(0, 8, count), mos
-
-
-def picture(seed, size=(40, 33), dtype=np.float32):
-    rng = np.random.default_rng(seed)
-    smooth = ndimage.gaussian_filter(rng.uniform(size=(*size, 3)), (2, 2, 0))
-    return ((smooth - smooth.min()) / np.ptp(smooth)).astype(dtype)
 
 
 def test_by_hand():
@@ -226,47 +219,3 @@ def test_wilcoxon_p_value():
     assert metrics.wilcoxon_p_value(first, first) == 1
     assert math.isnan(metrics.wilcoxon_p_value([1], [2]))
     assert math.isnan(metrics.wilcoxon_p_value([1, math.nan], [2, 3]))
-
-
-def test_psnr():
-    a = picture(0)
-    b = np.clip(a + 0.1, 0, 2).astype(np.float32)
-    assert metrics.psnr(a, b) == pytest.approx(20, abs=1e-4)
-    assert metrics.psnr(a, a) == math.inf
-    c = picture(1)
-    assert metrics.psnr(a, c) == pytest.approx(peak_signal_noise_ratio(a, c, data_range=1))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [(40, 33), (11, 11), (64, 12)])
-def test_ssim_against_skimage(size, dtype):
-    a = picture(0, size, dtype)
-    noise = np.random.default_rng(7).normal(0, 0.05, a.shape)
-    for b in (picture(1, size, dtype), np.clip(a + noise, 0, 1).astype(dtype), a**2):
-        expected = structural_similarity(
-            a.astype(np.float64),
-            b.astype(np.float64),
-            channel_axis=-1,
-            data_range=1,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-        assert metrics.ssim(a, b) == pytest.approx(expected, abs=1e-9)
-
-
-def test_ssim_of_flat_pictures_by_hand():
-    a, b = np.full((16, 16, 3), 0.2), np.full((16, 16, 3), 0.6)
-    expected = (2 * 0.12 + 0.01**2) / (0.04 + 0.36 + 0.01**2)
-    assert metrics.ssim(a, b) == pytest.approx(expected)
-    assert metrics.ssim(a, a) == pytest.approx(1)
-
-
-def test_pictures_are_checked():
-    a = picture(0)
-    for bad in (a[:-1], a[..., 0], (a * 255).astype(np.uint8)):
-        for measure in (metrics.psnr, metrics.ssim):
-            with pytest.raises(ValueError, match="two float pictures"):
-                measure(a, bad)
-    with pytest.raises(ValueError, match="11x11"):
-        metrics.ssim(a[:10], a[:10])

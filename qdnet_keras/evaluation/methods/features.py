@@ -11,7 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from qdnet_keras import __version__
-from qdnet_keras.errors import ImageError, OutputError
+from qdnet_keras.errors import ImageError
+from qdnet_keras.files import new_file, reason
 from qdnet_keras.photos.files import read_photo
 
 Describe = Callable[[np.ndarray], np.ndarray]
@@ -156,20 +157,14 @@ class FeatureStore:
         known, seconds = self.known[method.cache_name], self.seconds[method.cache_name]
         if path is None or not known:
             return
-        part = path.with_name(f".{path.name}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                np.savez(
-                    file,
-                    version=__version__,
-                    keys=np.array(list(known)),
-                    values=np.stack(list(known.values())),
-                    seconds=np.array([seconds[key] for key in known]),
-                )
-            os.replace(part, path)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
+        with new_file(path) as file:
+            np.savez(
+                file,
+                version=__version__,
+                keys=np.array(list(known)),
+                values=np.stack(list(known.values())),
+                seconds=np.array([seconds[key] for key in known]),
+            )
 
 
 def _describe_file(describe: Describe, image: str | Path) -> Result:
@@ -199,5 +194,5 @@ def _key(image: str | Path) -> str:
     try:
         status = os.stat(image)
     except OSError as error:
-        raise ImageError(f"{image} cannot be read ({error.strerror}).") from error
+        raise ImageError(f"{image} cannot be read ({reason(error)}).") from error
     return f"{os.path.abspath(image)}|{status.st_size}|{status.st_mtime_ns}"

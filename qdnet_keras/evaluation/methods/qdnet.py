@@ -1,6 +1,5 @@
 """QD-net and its ablations in the interface of the other methods: trained here, or as a preset."""
 
-import csv
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 from qdnet_keras.data.manifest import Manifest, Rendering
 from qdnet_keras.evaluation.methods.base import Images
 from qdnet_keras.evaluation.methods.features import FeatureStore
+from qdnet_keras.files import read_table
 from qdnet_keras.model.presets import WEIGHTS, preset_folder
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import score_files, score_pixels
@@ -28,9 +28,8 @@ def pictures_seen(preset: str) -> frozenset[tuple[str, str]]:
     splits = preset_folder(preset).parent / "splits.csv"
     if not splits.is_file():
         return frozenset()
-    with splits.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] != "test"]
-    return frozenset((row["file"], row["scene"]) for row in rows)
+    rows = read_table(splits)
+    return frozenset((row["file"], row["scene"]) for row in rows if row["split"] != "test")
 
 
 class TrainedQDNet:
