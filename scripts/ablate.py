@@ -177,8 +177,8 @@ def ablate(
     picture: int,
 ) -> dict[str, dict[str, float]]:
     """Trains and judges what is not there yet; figures by name."""
-    from qdnet_keras.data.manifest import read_manifest
     from qdnet_keras.data.pairs import decode_images
+    from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.data.splits import assign_splits
     from qdnet_keras.model.enhancement import enhance_pixels
     from qdnet_keras.model.presets import CONFIG

@@ -157,8 +157,8 @@ def training(
     import keras
     import tensorflow as tf
 
-    from qdnet_keras.data.manifest import read_manifest
     from qdnet_keras.data.pairs import decode_images, training_pairs
+    from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.data.splits import assign_splits
     from qdnet_keras.training.config import load_config
     from qdnet_keras.training.start import build_model

@@ -115,7 +115,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the photographs held out.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.data.reading import read_manifest
 
     manifest = read_manifest(data)
     train, test = manifest.select("train"), manifest.select("test")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from qdnet_keras.cli import app
 from qdnet_keras.data.espl import read_espl
-from qdnet_keras.data.manifest import read_manifest
+from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.errors import ConfigError, OutputError
 from qdnet_keras.synthesis import build
 from qdnet_keras.synthesis.build import BuildSettings, build_dataset, pseudo_mos

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qdnet_keras.data.espl import parse_name, read_espl
-from qdnet_keras.data.manifest import read_manifest
+from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.errors import DataError
 
 NAMES = Path(__file__).parent / "data" / "espl_names.tsv"

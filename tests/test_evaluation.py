@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qdnet_keras.data.manifest import Manifest, read_manifest
+from qdnet_keras.data.manifest import Manifest
+from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.errors import DataError, ImageError, OutputError
 from qdnet_keras.evaluation import protocol as evaluation
 from qdnet_keras.evaluation.methods import Options

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from qdnet_keras.cli import app
-from qdnet_keras.data.manifest import Manifest, Rendering, read_csv, read_manifest
+from qdnet_keras.data.manifest import Manifest, Rendering
+from qdnet_keras.data.reading import read_csv, read_manifest
 from qdnet_keras.errors import DataError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qdnet_keras.data.manifest import read_csv
 from qdnet_keras.data.pairs import decode_images, training_pairs, whole_scenes
+from qdnet_keras.data.reading import read_csv
 from qdnet_keras.errors import DataError, ImageError
 
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from toy_encoder import toy_encoder
 
 from qdnet_keras import QDNet
-from qdnet_keras.data.manifest import read_manifest
+from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.errors import DataError
 from qdnet_keras.model.scoring import posteriors
 from qdnet_keras.outcomes import Z_90

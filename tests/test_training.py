@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from qdnet_keras import QDNet
 from qdnet_keras.cli import app
-from qdnet_keras.data.manifest import read_manifest
 from qdnet_keras.data.pairs import decode_images, training_pairs
+from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
 from qdnet_keras.model.presets import read_preset_config, read_preset_weights
 from qdnet_keras.outcomes import Score
@@ -33,7 +33,7 @@ from qdnet_keras.training.start import build_model, build_optimizer
 TRAIN = """
     import sys
     from qdnet_keras.training.config import load_config
-    from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.training.loop import train
 
     _, data, preset, run, resume = sys.argv

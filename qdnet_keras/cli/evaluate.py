@@ -120,7 +120,7 @@ def run(
         raise OutputError(f"{out} is not a folder; choose another name.")
     if any(name == "he2018" or name.startswith("qdnet") for name in names):
         import_tensorflow()
-    from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.evaluation import protocol as evaluation
     from qdnet_keras.evaluation.comparison import compare, summarise
     from qdnet_keras.evaluation.methods.features import FeatureStore

@@ -56,7 +56,7 @@ def run(
 
     With --json: {"run", "preset", "epochs", "val_srocc", "val_plcc"}.
     """
-    from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.training.config import load_config
 
     stored = out / "config.yaml"

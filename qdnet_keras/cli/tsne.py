@@ -74,7 +74,7 @@ def run(
     neighbours.
     """
     require("figures")
-    from qdnet_keras.data.manifest import read_manifest
+    from qdnet_keras.data.reading import read_manifest
 
     manifest = read_manifest(data, parse_mos_range(mos_range))
     manifest = manifest.select(split) if split else manifest

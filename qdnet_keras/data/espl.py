@@ -49,7 +49,7 @@ def read_espl(folder: str | Path, mos_range: tuple[float, float] | None = None) 
     name whose operator is unknown, and which begins with the name of a scene of this folder, is
     not paired with that scene but shares its group.
 
-    For `mos_range` and errors see `qdnet_keras.data.manifest.read_manifest`.
+    For `mos_range` and errors see `qdnet_keras.data.reading.read_manifest`.
     """
     folder = Path(folder)
     images = folder / "Images"
