@@ -42,7 +42,7 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
     Returns:
         `Score` with `score`, MOS units 0..100, higher is better; `score_std`, its standard
         deviation; `interval`, which held nine validation labels in ten; and `novelty`, above 1 for
-        what is no photograph of the kind that the model knows.
+        pictures unlike the training photographs.
 
     Raises:
         ImageError: If the picture cannot be read or the array is of another shape or type.

@@ -20,8 +20,7 @@ class Score:
         score: MOS units 0..100, higher is better.
         score_std: Its standard deviation, MOS units: the posterior's spread, and how far labels of
             validation pictures lay from their scores.
-        novelty: How unlike the training pictures it is; above 1 it is no photograph of the kind
-            that the network knows, and its score means little.
+        novelty: How unlike the training photographs it is; above 1 the score means little.
     """
 
     score: float

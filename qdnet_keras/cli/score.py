@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qdnet_keras.outcomes import Score
     from qdnet_keras.photos.files import Photo
 
-UNFAMILIAR = "not a photograph it knows"
+UNFAMILIAR = "unlike the training photographs"
 
 Scorer = Callable[[str], "Score"]
 
@@ -52,8 +52,8 @@ def run(
 ) -> None:
     """Score photographs, 0 to 100; higher is better.
 
-    Nine labels in ten of validation pictures lay in their interval. A note marks what is no
-    photograph of the kind that the network knows: there the score means little.
+    Nine labels in ten of validation pictures lay in their interval. A note marks pictures unlike
+    the training photographs: their scores mean little.
 
     With --json: {"file", "score", "score_std", "interval", "novelty"} or {"file", "error"}.
     """
