@@ -103,18 +103,7 @@ def run(
     {"first", "second", "difference", "p", "test"} for each pair, then {"note"} lines, then
     {"renderings"}.
     """
-    from qdnet_keras.evaluation.methods import ABLATED, Options, method_names
-
-    try:
-        names = method_names(methods)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="--methods") from None
-    if preset is not None and set(names) & set(ABLATED):
-        raise typer.BadParameter("ablations have to be trained.", param_hint="--preset")
-    if preset is not None and "qdnet" not in names:
-        names.append("qdnet")
-    if renderings and preset is None:
-        raise typer.BadParameter("needs --preset.", param_hint="--renderings")
+    names = _methods(methods, preset, renderings)
     wanted = sorted(parse_targets(targets, "--targets"))
     if not out.is_dir() and os.path.lexists(out):
         raise OutputError(f"{out} is not a folder; choose another name.")
@@ -123,6 +112,7 @@ def run(
     from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.evaluation import protocol as evaluation
     from qdnet_keras.evaluation.comparison import compare, summarise
+    from qdnet_keras.evaluation.methods import Options
     from qdnet_keras.evaluation.methods.features import FeatureStore
     from qdnet_keras.evaluation.report import method_record, write_results
 
@@ -157,3 +147,20 @@ def run(
         print_json({"note": note})
     if judged:
         print_json({"renderings": judged})
+
+
+def _methods(words: str, preset: str | None, renderings: bool) -> list[str]:
+    """Names of the methods, QD-net's too where there is a preset. Raises `typer.BadParameter`."""
+    from qdnet_keras.evaluation.methods import ABLATED, method_names
+
+    try:
+        names = method_names(words)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--methods") from None
+    if renderings and preset is None:
+        raise typer.BadParameter("needs --preset.", param_hint="--renderings")
+    if preset is None:
+        return names
+    if set(names) & set(ABLATED):
+        raise typer.BadParameter("ablations have to be trained.", param_hint="--preset")
+    return names if "qdnet" in names else [*names, "qdnet"]

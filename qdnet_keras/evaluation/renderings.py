@@ -16,7 +16,7 @@ from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.data.pairs import whole_scenes
 from qdnet_keras.errors import DataError
 from qdnet_keras.evaluation.enhancement import OURS, compare_enhancement
-from qdnet_keras.evaluation.report import markdown
+from qdnet_keras.evaluation.report import finite, markdown
 from qdnet_keras.files import write_text
 from qdnet_keras.metrics import srocc
 from qdnet_keras.model.enhancement import enhance_pixels
@@ -43,7 +43,7 @@ def judge_renderings(
 
     Returns:
         `{"scores": figures, "pictures": figures, "enhancement": figures}`, and `"methods"`, figures
-        by method, where there are HDR scenes.
+        by method, where there are HDR scenes. None stands for what is not finite.
 
     Raises:
         DataError: If there is no test split.
@@ -60,6 +60,7 @@ def judge_renderings(
     hdr = manifest.source.parent / "hdr"
     if hdr.is_dir():
         result["methods"] = compare_enhancement(model, test, hdr, every, targets[len(targets) // 2])
+    result = finite(result)
     write_text(out / "renderings.json", json.dumps(result, indent=2) + "\n")
     write_text(out / "renderings.md", renderings_table(result) + "\n")
     return result
@@ -68,18 +69,22 @@ def judge_renderings(
 def renderings_table(result: Mapping[str, Any]) -> str:
     """What `judge_renderings` returns as Markdown."""
     rows = [
-        [name, f"{value:.3f}"]
+        [name, _cell(value)]
         for section in ("scores", "pictures", "enhancement")
         for name, value in result[section].items()
     ]
     tables = [markdown(["renderings of the test split", ""], rows)]
     if methods := result.get("methods"):
         cells = [
-            [name, *(f"{of[name]:.3f}" if name in of else "" for of in methods.values())]
+            [name, *(_cell(of[name]) if name in of else "" for of in methods.values())]
             for name in methods[OURS]
         ]
         tables.append(markdown(["enhancement", *methods], cells))
     return "\n\n".join(tables)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def score_figures(model: QDNet, manifest: Manifest) -> Figures:

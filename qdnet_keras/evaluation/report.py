@@ -45,7 +45,7 @@ def write_results(
         "srocc_per_split": {summary.method: summary.per_split for summary in summaries},
         "notes": list(notes),
     }
-    write_text(folder / "results.json", json.dumps(_finite(content), indent=2) + "\n")
+    write_text(folder / "results.json", json.dumps(finite(content), indent=2) + "\n")
     return text
 
 
@@ -164,10 +164,10 @@ def _flat(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value with numbers that are not finite replaced by None."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
