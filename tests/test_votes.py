@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from qdnet_keras.cli import app
 from qdnet_keras.cli.data_import import SourceName
-from qdnet_keras.data.manifest import read_manifest
 from qdnet_keras.data.published_statistics import read_statistics
+from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.data.votes import SOURCES, import_votes
 from qdnet_keras.errors import DataError, OutputError
 
