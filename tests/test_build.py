@@ -151,7 +151,7 @@ def test_outputs_are_not_mixed(hdr, tmp_path):
     before = contents(out)
     with pytest.raises(OutputError, match="is not empty"):
         build_dataset(hdr, out, SMALL)
-    with pytest.raises(OutputError, match="not built with these settings"):
+    with pytest.raises(OutputError, match="not made with these settings"):
         build_dataset(hdr, out, BuildSettings(), resume=True)
     with pytest.raises(OutputError, match="is not empty"):
         build_dataset(hdr, hdr, SMALL)

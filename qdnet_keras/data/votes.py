@@ -107,9 +107,10 @@ def read_clive(folder: Path) -> Votes:
     if (folder / "Data" / "AllMOS_release.mat").is_file():
         table = list(_clive_release(folder / "Data"))
     else:
-        columns = ("file", "mos", "mos_std")
-        rows = read_labels(folder / LABELS)
-        table = [(row, *(cells.get(name, "") for name in columns)) for row, cells in rows]
+        table = [
+            (row, cells["file"], cells["mos"], cells.get("mos_std", ""))
+            for row, cells in read_labels(folder / LABELS)
+        ]
     finder, votes = ImageFinder([folder / "Images"]), Votes([])
     for row, name, mos, mos_std in table:
         where = f"{folder}, row {row}"

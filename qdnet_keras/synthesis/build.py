@@ -3,12 +3,9 @@
 The labels are computed from TMQI. Nobody votes: they are pseudo-MOS, never human opinion scores.
 """
 
-import contextlib
-import csv
 import io
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -20,6 +17,15 @@ from PIL import Image
 
 from qdnet_keras import __version__
 from qdnet_keras.errors import ConfigError, ImageError, OutputError
+from qdnet_keras.files import (
+    make_folder,
+    new_file,
+    read_table,
+    start_run,
+    write_bytes,
+    write_table,
+    write_text,
+)
 from qdnet_keras.photos.files import from_float
 from qdnet_keras.synthesis.edits import MIN_STRENGTH
 from qdnet_keras.synthesis.hdr import write_exr
@@ -181,7 +187,7 @@ def save_jpeg(rendering: Array, path: Path) -> None:
     pixels = rendering if rendering.dtype == np.uint8 else from_float(rendering, np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
-    _write(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def _build_source(
@@ -225,32 +231,18 @@ def _render_scene(
 
 def _prepare(out: Path, settings: BuildSettings, resume: bool) -> list[Row]:
     """Makes the folders and returns the rows that an earlier build left."""
-    stored = out / SETTINGS
     record = {"version": __version__, **asdict(settings)}
-    wanted = json.loads(json.dumps(record))
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not resume:
-            raise OutputError(f"{out} is not empty; choose another folder or add --resume.")
-        if not stored.is_file() or json.loads(stored.read_text()) != wanted:
-            raise OutputError(f"{out} was not built with these settings; choose another folder.")
+    start_run(out, SETTINGS, json.dumps(record, indent=2) + "\n", resume)
     for folder in (IMAGES, *([HDR] if settings.keep_hdr else [])):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    _write(stored, json.dumps(record, indent=2).encode() + b"\n")
+        make_folder(out / folder)
     labels = out / LABELS
-    if not labels.is_file():
-        return []
-    with labels.open(newline="") as file:
-        return [Row(**row) for row in csv.DictReader(file)]
+    return [Row(**row) for row in read_table(labels)] if labels.is_file() else []
 
 
 def _write_labels(rows: Sequence[Row], out: Path) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(rows)
-    _write(out / SCORES, "".join(f"{row.file} {row.mos} 0\n" for row in rows).encode())
-    _write(out / "README.md", _readme(rows).encode())
-    _write(out / LABELS, text.getvalue().encode())
+    write_text(out / SCORES, "".join(f"{row.file} {row.mos} 0\n" for row in rows))
+    write_text(out / "README.md", _readme(rows))
+    write_table(out / LABELS, Row._fields, rows)
 
 
 def _readme(rows: Sequence[Row]) -> str:
@@ -277,20 +269,5 @@ Q with its parts S (structural fidelity) and N (naturalness).
 
 
 def _write_hdr(scene: Array, path: Path) -> None:
-    part = path.with_name(f".{secrets.token_hex(8)}.exr")
-    try:
-        write_exr(scene, part)
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    with new_file(path, ".exr") as file:
+        write_exr(scene, Path(file.name))
