@@ -115,3 +115,14 @@ def test_wrong_data(data, tmp_path):
     result = run("--data", data, "--out", tmp_path / "a.png", "--methods", "brisque")
     assert result.exit_code == 7
     assert "is not a folder" in result.stderr
+
+
+def test_one_group_is_too_few_to_learn_from(data, tmp_path):
+    for picture in data.glob("*.png"):
+        (tmp_path / picture.name).symlink_to(picture)
+    rows = [line for line in (data / "labels.csv").read_text().splitlines() if line[0] not in "123"]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    arguments = ("--data", tmp_path, "--out", tmp_path / "run", "--methods", "gm-log")
+    result = run(*arguments, "--fixed-split")
+    assert result.exit_code == 4, result.output
+    assert "one group; two are needed" in result.stderr

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qdnet_keras.errors import DataError
 from qdnet_keras.evaluation.methods.features import FeatureStore
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ def support_vectors(features: np.ndarray, mos: np.ndarray, groups: Sequence[str]
     """A fitted SVR with an RBF kernel on standardised features and scores.
 
     C and the kernel's width are those of the least squared error over `FOLDS` folds of the data
-    given, no group in two folds. Fewer groups than folds: as many folds as groups, at least two.
+    given, no group in two folds. Fewer groups than folds: as many folds as groups.
+
+    Raises `DataError` if all pictures are of one group.
     """
     # Processes that only compute features need not wait for scikit-learn.
     from sklearn.compose import TransformedTargetRegressor
@@ -138,6 +141,9 @@ def support_vectors(features: np.ndarray, mos: np.ndarray, groups: Sequence[str]
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVR
 
+    count = len(set(groups))
+    if count < 2:
+        raise DataError("All training pictures are of one group; two are needed to train a method.")
     dimension = features.shape[1]
     grid = {
         "regressor__svr__C": [1.0, 8.0, 64.0],
@@ -145,6 +151,6 @@ def support_vectors(features: np.ndarray, mos: np.ndarray, groups: Sequence[str]
     }
     machine = make_pipeline(StandardScaler(), SVR(epsilon=0.1, cache_size=500))
     scaled = TransformedTargetRegressor(machine, transformer=StandardScaler())
-    folds = GroupKFold(max(2, min(FOLDS, len(set(groups)))))
+    folds = GroupKFold(min(FOLDS, count))
     search = GridSearchCV(scaled, grid, scoring="neg_mean_squared_error", cv=folds)
     return search.fit(features.astype(np.float64), mos, groups=groups)
