@@ -36,7 +36,13 @@ def test_public_names_are_those_promised():
 
 
 def test_importing_the_package_is_light():
-    script = "import sys, qdnet_keras; assert not {'tensorflow', 'numpy'} & sys.modules.keys()"
+    """And so is looking for a preset, which commands do before they import TensorFlow."""
+    script = """if True:
+        import sys, qdnet_keras
+        assert not {"tensorflow", "numpy"} & sys.modules.keys()
+        from qdnet_keras.model.presets import preset_folder, read_preset_config
+        assert not {"tensorflow", "keras"} & sys.modules.keys()
+    """
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

@@ -11,15 +11,17 @@ import os
 import tempfile
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import keras
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from qdnet_keras import __version__
 from qdnet_keras.errors import PresetError
+
+if TYPE_CHECKING:
+    import keras
 
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
@@ -63,7 +65,7 @@ def read_preset_config(preset: str | Path) -> dict[str, Any]:
     return config
 
 
-Model = TypeVar("Model", bound=keras.Model)
+Model = TypeVar("Model", bound="keras.Model")
 
 
 def load_preset(cls: type[Model], preset: str | Path, **kwargs: Any) -> Model:
@@ -93,7 +95,7 @@ def read_preset_weights(preset: str | Path) -> dict[str, np.ndarray]:
         raise PresetError(f"{folder} cannot be read ({error}); restore it.") from error
 
 
-def set_weights(model: keras.Model, stored: dict[str, np.ndarray], folder: Path) -> None:
+def set_weights(model: "keras.Model", stored: dict[str, np.ndarray], folder: Path) -> None:
     """Assigns stored arrays to the model's weights by path.
 
     Raises:
@@ -115,7 +117,7 @@ def set_weights(model: keras.Model, stored: dict[str, np.ndarray], folder: Path)
         weight.assign(stored[name].astype("float32"))
 
 
-def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
+def named_weights(model: "keras.Model") -> "dict[str, keras.Variable]":
     """The model's weights under paths that do not depend on its name in this process."""
     return {
         weight.path.removeprefix(f"{model.name}/"): weight
@@ -124,7 +126,7 @@ def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
     }
 
 
-def save_preset(model: keras.Model, folder: str | Path) -> None:
+def save_preset(model: "keras.Model", folder: str | Path) -> None:
     """See `QDNet.save_to_preset`. The files are replaced one by one, each atomically."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
