@@ -48,7 +48,8 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
         ImageError: If the picture cannot be read or the array is of another shape or type.
         TypeError: If it is nothing of the above.
     """
-    return score_pixels(model or _default_model(), _photo(picture).pixels, long_side)
+    photo = _photo(picture, least_side=long_side)
+    return score_pixels(model or _default_model(), photo.srgb, long_side)
 
 
 def enhance(
@@ -64,15 +65,15 @@ def enhance(
             `qdnet_keras.model.enhancement.enhance_pixels`.
 
     Returns:
-        `Enhanced` with `pixels` in size and dtype of the input, `score_before`, `score_after`,
-        `epsilon` and `reached`; `save(path)` writes it with the metadata of the file.
+        `Enhanced` with sRGB `pixels`, `score_before`, `score_after`, `epsilon` and `reached`;
+        `save(path)` writes it with profile, depth and metadata of the file.
 
     Raises:
         ImageError, TypeError: As for `score`.
         ValueError: If the target or an option is out of range.
     """
     photo = _photo(picture)
-    enhanced = enhance_pixels(model or _default_model(), photo.pixels, target, **options)
+    enhanced = enhance_pixels(model or _default_model(), photo.srgb, target, **options)
     return replace(enhanced, source=None if isinstance(picture, np.ndarray) else photo)
 
 
@@ -81,18 +82,19 @@ def _default_model() -> QDNet:
     return load()
 
 
-def _photo(picture: Picture) -> Photo:
+def _photo(picture: Picture, least_side: int | None = None) -> Photo:
     if isinstance(picture, np.ndarray):
         check_pixels(picture)
         return Photo(picture, None, False, "PNG")
     if isinstance(picture, Image.Image):
         return read_photo(_file_of(picture), "The picture")
     if isinstance(picture, bytes | bytearray | memoryview):
-        return read_photo(bytes(picture), "The picture")
+        return read_photo(bytes(picture), "The picture", least_side=least_side)
     if isinstance(picture, str | os.PathLike):
-        return read_photo(Path(picture))
+        return read_photo(Path(picture), least_side=least_side)
     if hasattr(picture, "read"):
-        return read_photo(picture, getattr(picture, "name", None) or "The picture")
+        name = getattr(picture, "name", None) or "The picture"
+        return read_photo(picture, name, least_side=least_side)
     raise TypeError(
         "A picture is a path, an array, a Pillow image, the bytes of a file or an open binary "
         f"file. Received: {type(picture).__name__}"

@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,7 +34,8 @@ def new_file(path: Path, suffix: str = ".part") -> Iterator[BinaryIO]:
     """A binary file to fill, open for writing and reading, that replaces `path` at the end.
 
     Until then it lies beside `path` under a hidden name, which is `file.name`; it is removed if
-    anything fails. The folder is made where it is missing.
+    anything fails. The folder is made where it is missing. A link is written through, and a file
+    that is replaced hands on its mode bits.
 
     Args:
         path: Where the file is to be.
@@ -42,11 +44,14 @@ def new_file(path: Path, suffix: str = ".part") -> Iterator[BinaryIO]:
     Raises:
         OutputError: If the file or its folder cannot be written.
     """
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else path
     make_folder(path.parent)
     part = path.with_name(f".{secrets.token_hex(8)}{suffix}")
     try:
         with part.open("x+b") as file:
             yield file
+        with suppress(FileNotFoundError):
+            part.chmod(stat.S_IMODE(path.stat().st_mode))
         os.replace(part, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({reason(error)}).") from error

@@ -1,6 +1,6 @@
 """What scoring and enhancement return, from a model in this process or from a server."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,8 @@ class Enhanced:
     """A picture rendered at another quality.
 
     Attributes:
-        pixels: `[height, width, 3]`, size and dtype of the input.
+        pixels: `[height, width, 3]`, sRGB-encoded. Of the dtype of an array that was given, or of a
+            file whose pixels are sRGB; uint16 for other profiles.
         target: Score asked for, MOS units 0..100.
         score_before, score_after: Scores of the input and of `pixels`, each as `score_pixels`
             gives it.
@@ -60,12 +61,15 @@ class Enhanced:
     reached: bool
     source: "Photo | None" = field(default=None, repr=False, compare=False)
 
-    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
-        """Writes `pixels`, with alpha, profile, depth and metadata of the source.
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> tuple[str, ...]:
+        """Writes the rendering, with alpha, profile, depth and metadata of the source.
 
         Args:
-            path: PNG, JPEG, TIFF or WebP by its suffix; without one, the source's format.
+            path: Its suffix tells the format; without one it is the source's.
             force: Whether a file of that name may be replaced.
+
+        Returns:
+            Notes of what could not be kept.
 
         Raises:
             OutputError: If the file exists and `force` is not set, its suffix is of no known
@@ -74,7 +78,7 @@ class Enhanced:
         from qdnet_keras.photos.files import Photo, write_photo
 
         source = self.source or Photo(self.pixels, None, False, "PNG")
-        write_photo(replace(source, pixels=self.pixels), str(path), force=force)
+        return write_photo(source.with_rendered(self.pixels), str(path), force=force)
 
 
 # What a served model answers by these names, beside the rendering itself.

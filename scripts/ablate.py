@@ -199,7 +199,7 @@ def ablate(
     start = encoder_alone(preset, out / "encoder")
     length = f"train.init={start}", "train.epochs=1", f"train.steps_per_epoch={steps}"
     store = decode_images(training, WORKING_SIDE)
-    shown = read_photo(test.renderings[picture].file).pixels
+    shown = read_photo(test.renderings[picture].file).srgb
     pictures, table = {"as it is": shown}, {}
     for name in chosen:
         folder = out / name

@@ -143,7 +143,7 @@ def main(
     files = list(find_photos(photos))[::every]
     found = {
         "photographs": [
-            score_pixels(model, read_photo(file).pixels).novelty
+            score_pixels(model, read_photo(file).srgb).novelty
             for file in track(files, "Photographs")
         ]
     }

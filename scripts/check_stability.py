@@ -62,7 +62,7 @@ def main(
     files = list(find_photos(paths))[::every]
     changes: dict[str, list[float]] = {name: [] for name in CHANGES}
     for file in track(files, "Scoring"):
-        pixels = read_photo(file).pixels
+        pixels = read_photo(file).srgb
         for name, change in CHANGES.items():
             before, after = (score_pixels(model, picture).score for picture in change(pixels))
             changes[name].append(abs(after - before))

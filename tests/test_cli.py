@@ -37,6 +37,7 @@ ENHANCED_KEYS = {
     "score_after",
     "epsilon",
     "reached",
+    "notes",
 }
 
 

@@ -99,7 +99,7 @@ def _server_decodes(data: bytes) -> np.ndarray:
 def test_what_is_sent_decodes_to_the_pixels_of_the_photo(tmp_path):
     for name, path in files_of_other_kinds(tmp_path).items():
         photo, data = read_photo_and_bytes(path)
-        pixels = photo.pixels
+        pixels = photo.srgb
         if photo.depth == 16:
             pixels = np.rint(pixels / 257.0).astype(np.uint8)
         for sent in (pictures.to_file(photo, data), pictures.to_score(path)):

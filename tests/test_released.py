@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_images_colour import SPACES, in_file, light, samples, to_xyz, wide
 
 from qdnet_keras import QDNet, enhance, load, score
 from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.model.presets import CARD, preset_folder, preset_names
-from qdnet_keras.photos.files import read_photo
+from qdnet_keras.photos.files import read_photo, write_photo
 
 SAMPLES = Path(str(resources.files("qdnet_keras") / "samples"))
 
@@ -73,6 +74,23 @@ def test_present_score_returns_the_picture(model):
     pixels = read_photo(SAMPLES / "bedroom_fusion.jpg").pixels
     result = enhance(pixels, score(pixels, model).score, model)
     assert np.array_equal(result.pixels, pixels)
+
+
+def test_scores_and_renderings_are_those_of_the_srgb_twin(model, tmp_path):
+    twin = read_photo(SAMPLES / "courtyard_reinhard.jpg").pixels[::2, ::2]
+    matrix = np.linalg.inv(to_xyz(SPACES["prophoto"][0])) @ to_xyz(SPACES["linear"][0])
+    stored = samples(light(twin / 255, None) @ matrix.T, 1.8)
+    path = tmp_path / "prophoto.png"
+    path.write_bytes(in_file("png", np.rint(stored * 65535).astype(np.uint16), wide("prophoto")))
+    expected = score(twin, model).score
+    assert score(path, model).score == pytest.approx(expected, abs=0.3)
+    wrong = score(np.rint(stored * 255).astype(np.uint8), model).score
+    assert abs(wrong - expected) > 2
+    photo = read_photo(path)
+    enhanced = enhance(photo.srgb, expected - 4, model)
+    assert enhanced.reached
+    write_photo(photo.with_rendered(enhanced.pixels), tmp_path / "out.png")
+    assert score(tmp_path / "out.png", model).score == pytest.approx(expected - 4, abs=1.2)
 
 
 def test_demo_writes_a_ladder_in_a_fresh_process(tmp_path):

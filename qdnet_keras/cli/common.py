@@ -71,13 +71,18 @@ def read_input(name: str) -> "Photo":
     return read_input_and_bytes(name)[0]
 
 
-def read_input_and_bytes(name: str) -> "tuple[Photo, bytes]":
-    """As `read_input`, with the bytes of the file beside it."""
+def read_input_and_bytes(name: str, least_side: int | None = None) -> "tuple[Photo, bytes]":
+    """As `read_input`, with the bytes of the file beside it.
+
+    Args:
+        least_side: See `qdnet_keras.photos.files.read_photo`.
+    """
     from qdnet_keras.photos.files import read_photo_and_bytes
 
     if name == STDIN:
-        return read_photo_and_bytes(sys.stdin.buffer.read(), "standard input")
-    return read_photo_and_bytes(name)
+        data = sys.stdin.buffer.read()
+        return read_photo_and_bytes(data, "standard input", least_side=least_side)
+    return read_photo_and_bytes(name, least_side=least_side)
 
 
 @cache

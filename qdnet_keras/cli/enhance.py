@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -48,12 +49,7 @@ if TYPE_CHECKING:
 Renderer = Callable[["_Job", float], "Enhanced"]
 Row = tuple[list[str], dict[str, Any]]
 
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-}
+STDOUT = Path("-")
 
 
 @with_server_options
@@ -80,8 +76,8 @@ def run(
             "--output",
             "-o",
             metavar="OUT",
-            help="File to write; a folder for several photographs or a ladder. Without it: "
-            "<name>_<target>.<suffix> beside the photograph.",
+            help="File to write; a folder for several photographs or a ladder; - for standard "
+            "output. Without it: <name>_<target>.<suffix> beside the photograph.",
         ),
     ] = None,
     sampler: Annotated[
@@ -100,21 +96,25 @@ def run(
 ) -> None:
     """Render photographs at a target score.
 
-    Format, size, depth and metadata stay as they are. The rendering is scored again; where the
-    target is out of reach, the nearest rendering is written and the table says so. A target below
-    a photograph's own score makes it worse.
+    Format, size, depth, colour profile and metadata stay as they are; what cannot is noted. The
+    rendering is scored again; where the target is out of reach, the nearest rendering is written
+    and the table says so. A target below a photograph's own score makes it worse.
 
-    With --json: {"file", "output", "target", "score_before", "score_after", "epsilon", "reached"}
-    or {"file", "error"}.
+    With --json: {"file", "output", "target", "score_before", "score_after", "epsilon", "reached",
+    "notes"} or {"file", "error"}. With --output - both go to standard error.
     """
     targets = _targets(target, ladder)
     if STDIN in images and output is None:
         raise typer.BadParameter("standard input needs --output.", param_hint="IMG")
+    several = ladder is not None or len(images) > 1
+    to_stdout = output == str(STDOUT)
+    if to_stdout and several:
+        raise typer.BadParameter("standard output takes one rendering.", param_hint="--output")
     local_options = ("preset", "sampler", "tolerance", "working_size")
     check_server_options(context, remote, local_options)
-    outputs = _Outputs(output, several=ladder is not None or len(images) > 1, force=force)
+    outputs = _Outputs(output, several, force)
     jobs = (_prepare(file, targets, ladder is not None, outputs) for file in images)
-    report = Report(("file", "target", "before", "after", "output"), images, as_json)
+    report = Report(("file", "target", "before", "after", "output"), images, as_json, err=to_stdout)
     if remote.server is not None:
         with remote.connect() as client:
             _report(report, images, jobs, _remote_renderer(client), remote.parallel)
@@ -152,7 +152,7 @@ def _prepare(
 def _local_renderer(preset: str, options: dict[str, Any]) -> Renderer:
     def render(job: _Job, target: float) -> "Enhanced":
         model = load_model(preset)  # takes seconds, so files that cannot be read are told first
-        return qdnet_keras.enhance(job.photo.pixels, target, model, **options)
+        return qdnet_keras.enhance(job.photo.srgb, target, model, **options)
 
     return render
 
@@ -196,8 +196,8 @@ def _do(job: _Job | QDNetError, renderer: Renderer) -> tuple[list[Row], QDNetErr
     try:
         for target, path in job.renderings:
             enhanced = renderer(job, target)
-            write_rendering(job.photo, enhanced, path, job.force)
-            rows.append(_row(job.file, path, enhanced))
+            notes = write_rendering(job.photo, enhanced, path, job.force)
+            rows.append(_row(job.file, path, enhanced, notes))
             if job.strip:
                 tiles.append(ladder_tile(enhanced))
         if job.strip:
@@ -209,11 +209,26 @@ def _do(job: _Job | QDNetError, renderer: Renderer) -> tuple[list[Row], QDNetErr
     return rows, None
 
 
-def write_rendering(photo: "Photo", enhanced: "Enhanced", path: Path, force: bool) -> None:
-    """Writes the rendering with everything else as in `photo`. Raises `OutputError`."""
-    from qdnet_keras.photos.files import write_photo
+def write_rendering(
+    photo: "Photo", enhanced: "Enhanced", path: Path, force: bool
+) -> tuple[str, ...]:
+    """Writes the rendering with everything else as in `photo`.
 
-    write_photo(dataclasses.replace(photo, pixels=enhanced.pixels), path, force=force)
+    Returns:
+        Notes of what could not be kept.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    from qdnet_keras.photos.files import photo_file, write_photo
+
+    rendered = photo.with_rendered(enhanced.pixels)
+    if path != STDOUT:
+        return write_photo(rendered, path, force=force)
+    data, notes = photo_file(rendered)
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return notes
 
 
 def ladder_tile(enhanced: "Enhanced") -> "tuple[np.ndarray, str]":
@@ -236,9 +251,8 @@ def write_ladder(
     from qdnet_keras.figures.ladder import ladder, tile
     from qdnet_keras.photos.files import Photo, write_photo
 
-    pixels = ladder([(tile(photo.pixels), f"original\nscores {score:.1f}"), *tiles])
-    icc = None if photo.grey else photo.icc
-    write_photo(Photo(pixels, None, False, "PNG", icc=icc), path, force=force)
+    pixels = ladder([(tile(photo.srgb), f"original\nscores {score:.1f}"), *tiles])
+    write_photo(Photo(pixels, None, False, "PNG"), path, force=force)
 
 
 class _Outputs:
@@ -254,8 +268,12 @@ class _Outputs:
 
     def take(self, file: str, label: str, format: str) -> Path:
         """Path for an output of `file`, its folder made. Raises `OutputError`."""
+        from qdnet_keras.photos.files import FORMATS
+
+        if self.output == STDOUT:
+            return STDOUT
         source = Path("stdin" if file == STDIN else file)
-        known = SUFFIXES[format]
+        known = FORMATS[format].suffixes
         suffix = source.suffix if source.suffix.lower() in known else known[0]
         path = source.with_name(f"{source.stem}_{label}{suffix}")
         if self.output is not None:
@@ -299,7 +317,7 @@ def check_preset(preset: str, sampler: str) -> None:
         raise PresetError(f"The preset {preset} has no bank of qualities; add --sampler prior.")
 
 
-def _row(file: str, path: Path, enhanced: "Enhanced") -> Row:
+def _row(file: str, path: Path, enhanced: "Enhanced", notes: Sequence[str]) -> Row:
     cells = [
         file,
         f"{enhanced.target:g}",
@@ -307,9 +325,12 @@ def _row(file: str, path: Path, enhanced: "Enhanced") -> Row:
         f"{enhanced.score_after:.1f}",
         str(path),
     ]
-    if not enhanced.reached:
-        cells.append(f"reached {enhanced.score_after:.1f} of {enhanced.target:g}")
+    missed = f"reached {enhanced.score_after:.1f} of {enhanced.target:g}"
+    remarks = [*([] if enhanced.reached else [missed]), *notes]
+    if remarks:
+        cells.append("; ".join(remarks))
     record: dict[str, Any] = {"file": file, "output": str(path)}
     for name in ("target", "score_before", "score_after", "epsilon", "reached"):
         record[name] = getattr(enhanced, name)
+    record["notes"] = list(notes)
     return cells, record

@@ -76,15 +76,14 @@ def run(
             report.failure(file, error)
             continue
         model = load_model(preset)
+        pixels = photo.srgb
         row = [
-            qdnet_keras.enhance(
-                photo.pixels, target, model, sampler=sampler, long_side=working_size
-            )
+            qdnet_keras.enhance(pixels, target, model, sampler=sampler, long_side=working_size)
             for target in wanted
         ]
         for enhanced in row:
             _report(report, file, enhanced)
-        tiles.append((photo.pixels, f"original\nscores {row[0].score_before:.1f}"))
+        tiles.append((pixels, f"original\nscores {row[0].score_before:.1f}"))
         tiles += map(ladder_tile, row)
     if tiles:
         for path in paths:

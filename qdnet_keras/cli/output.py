@@ -29,16 +29,20 @@ Exit codes:
 class Report:
     """Results and failures of one run over `files`, as a table or as JSON lines.
 
+    They go to stdout, or to stderr where `err` is set.
+
     Rows appear as soon as they are known. Where stderr is a terminal, it tells which file is being
     worked on.
     """
 
-    def __init__(self, columns: Sequence[str], files: Sequence[str], as_json: bool):
+    def __init__(
+        self, columns: Sequence[str], files: Sequence[str], as_json: bool, err: bool = False
+    ):
         self.columns = columns
         self.widths = [max(len(column), 6) for column in columns]
         self.widths[:1] = [max(map(len, (*columns[:1], *files)))]
         self.count = len(files)
-        self.as_json = as_json
+        self.as_json, self.err = as_json, err
         self.started = 0
         self.errors: list[QDNetError] = []
         self.shows_progress = self.count > 1 and sys.stderr.isatty()
@@ -54,7 +58,7 @@ class Report:
         """Prints a row of the table, or the record as JSON."""
         self._clear_progress()
         if self.as_json:
-            print_json(record)
+            print_json(record, self.err)
             return
         if self.columns:
             self._print_row(self.columns)
@@ -66,7 +70,7 @@ class Report:
         self._clear_progress()
         self.errors.append(error)
         if self.as_json:
-            print_json({"file": file, "error": str(error)})
+            print_json({"file": file, "error": str(error)}, self.err)
         else:
             print_error(error)
 
@@ -80,7 +84,7 @@ class Report:
         first, *others = cells  # may end with a note that has no column
         widths = [*self.widths[1:], *[0] * len(others)]
         aligned = [f"{cell:>{width}}" for cell, width in zip(others, widths, strict=False)]
-        typer.echo("  ".join([f"{first:<{self.widths[0]}}", *aligned]).rstrip())
+        typer.echo("  ".join([f"{first:<{self.widths[0]}}", *aligned]).rstrip(), err=self.err)
 
     def _clear_progress(self) -> None:
         if self.shows_progress:
@@ -98,10 +102,15 @@ def close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def print_json(record: dict[str, Any]) -> None:
-    """One line on stdout; numbers that are not finite become null."""
+def print_note(text: str) -> None:
+    """One line on stderr about something that is no error."""
+    typer.echo(f"note: {' '.join(text.split())}", err=True)
+
+
+def print_json(record: dict[str, Any], err: bool = False) -> None:
+    """One line on stdout, or on stderr with `err`; numbers that are not finite become null."""
     finite = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in record.items()
     }
-    typer.echo(json.dumps(finite))
+    typer.echo(json.dumps(finite), err=err)

@@ -14,7 +14,7 @@ from qdnet_keras.cli.common import (
     load_model,
     read_input_and_bytes,
 )
-from qdnet_keras.cli.output import Report
+from qdnet_keras.cli.output import Report, print_note
 from qdnet_keras.cli.remote import (
     Remote,
     check_server_options,
@@ -26,6 +26,8 @@ from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import ImageError, ServerError, ServerUnreachableError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qdnet_keras.client import Client
     from qdnet_keras.outcomes import Score
     from qdnet_keras.photos.files import Photo
@@ -59,10 +61,13 @@ def run(
     """
     from qdnet_keras.photos.files import find_photos
 
+    def passed_over(file: "Path") -> None:
+        print_note(f"{file} is passed over: it is no ordinary file.")
+
     check_server_options(context, remote, ("preset", "working_size"))
     files: list[str] = []
     for path in paths:
-        files += [str(file) for file in find_photos([path])] or [path]
+        files += [str(file) for file in find_photos([path], passed_over)] or [path]
     if remote.server is None:
         score_all(files, preset, as_json, working_size)
         return
@@ -83,9 +88,10 @@ def score_all(
     preset_folder(preset)
 
     def score(file: str) -> "Score":
-        photo, _ = _read(os.path.join(folder, file))
+        photo, _ = _read(os.path.join(folder, file), least_side=working_size)
+        pixels = photo.srgb
         model = load_model(preset)  # takes seconds, so files that cannot be read are told first
-        return qdnet_keras.score(photo.pixels, model, long_side=working_size)
+        return qdnet_keras.score(pixels, model, long_side=working_size)
 
     _report(files, score, 1, as_json)
 
@@ -137,7 +143,7 @@ def _range(score: "Score") -> str:
     return f"{low:.0f} to {high:.0f}"
 
 
-def _read(file: str) -> "tuple[Photo, bytes]":
+def _read(file: str, least_side: int | None = None) -> "tuple[Photo, bytes]":
     if os.path.isdir(file) and os.access(file, os.R_OK):
-        raise ImageError(f"{file} holds no PNG, JPEG, TIFF or WebP pictures.")
-    return read_input_and_bytes(file)
+        raise ImageError(f"{file} holds no pictures of a known format.")
+    return read_input_and_bytes(file, least_side)

@@ -67,14 +67,14 @@ def _prepare(picture: Picture, renderable: bool) -> bytes:
 def to_file(photo: "Photo", data: bytes) -> bytes:
     """A file of the photo: `data` where the server decodes them alike, else a new PNG.
 
-    16 bits are rounded to 8, and a photo of more than `MAX_PIXELS` is averaged down to half of
+    A new PNG is sRGB of 8 bits; a photo of more than `MAX_PIXELS` is averaged down to half of
     that, far above the working copy that is scored.
 
     Args:
         photo: What `data` decode to.
         data: The photograph's own file.
     """
-    return data if _decodes_alike(photo, data) else _encode(photo.pixels)
+    return data if _decodes_alike(photo, data) else _encode(photo.srgb)
 
 
 def check_renderable(pixels: np.ndarray, name: str) -> None:
@@ -143,7 +143,8 @@ def _read(data: bytes, name: str) -> "Photo":
 
 def _decodes_alike(photo: "Photo", data: bytes) -> bool:
     height, width = photo.pixels.shape[:2]
-    if photo.turned or photo.alpha is not None or height * width > MAX_PIXELS:
+    as_seen = photo.is_srgb and photo.alpha is None and not photo.turned
+    if not as_seen or height * width > MAX_PIXELS:
         return False
     if photo.format == "PNG":
         return data[_BIT_DEPTH] == 8 and data[_COLOUR_TYPE] in (_GREY, _RGB)

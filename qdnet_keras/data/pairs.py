@@ -46,7 +46,7 @@ def decode_images(manifest: Manifest, max_side: int = 1024) -> ImageStore:
     """
 
     def decode(rendering: Rendering) -> np.ndarray:
-        copy = working_copy(read_photo(rendering.file).pixels, max_side)
+        copy = working_copy(read_photo(rendering.file).srgb, max_side)
         return np.round(copy * 255.0).astype(np.uint8)
 
     with ThreadPoolExecutor() as pool:
@@ -161,7 +161,7 @@ def whole_scenes(manifest: Manifest, long_side: int) -> Iterator[dict[str, np.nd
     `long_side`.
     """
     for members in manifest.by_scene().values():
-        pictures = [read_photo(manifest.renderings[i].file).pixels for i in members]
+        pictures = [read_photo(manifest.renderings[i].file).srgb for i in members]
         image = np.stack([working_copy(picture, long_side) for picture in pictures])
         mos = manifest.mos[members]
         yield {

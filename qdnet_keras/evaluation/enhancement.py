@@ -114,7 +114,7 @@ def enhanced_rows(
     """For each rendering, by method: TMQI gained, what was kept; for QD-net its re-score too."""
     for rendering in renderings:
         scene = read_scene(hdr / f"{rendering.scene}.exr")
-        pixels = read_photo(rendering.file).pixels
+        pixels = read_photo(rendering.file).srgb
         try:
             before = tmqi(scene, pixels).q
         except ValueError as error:  # of other or too small a size

@@ -128,7 +128,7 @@ def enhancement_figures(
     """Re-scored result of `enhance` over targets, on every n-th picture."""
     asked, got, reached, rank, rises = [], [], [], [], []
     for rendering in manifest.renderings[::every]:
-        pixels = read_photo(rendering.file).pixels
+        pixels = read_photo(rendering.file).srgb
         results = [enhance_pixels(model, pixels, target, long_side=long_side) for target in targets]
         asked += list(targets)
         reached += [result.reached for result in results]

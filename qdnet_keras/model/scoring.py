@@ -53,7 +53,7 @@ def same_size_batches(files: Iterable[Path], long_side: int = WORKING_SIDE) -> I
     """Working copies, float32 `[count, height, width, 3]`, neighbours of one size together."""
     pending: list[np.ndarray] = []
     for file in files:
-        copy = working_copy(read_photo(file).pixels, long_side)
+        copy = working_copy(read_photo(file, least_side=long_side).srgb, long_side)
         if pending and (len(pending) == BATCH or pending[0].shape != copy.shape):
             yield np.stack(pending)
             pending = []

@@ -1,19 +1,29 @@
-"""Photographs on disk and in memory: reading, writing, conversion to floats, working copies."""
+"""Photographs on disk and in memory: reading, writing, finding, working copies."""
 
-import contextlib
+import errno
 import os
-import secrets
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from qdnet_keras.errors import ImageError, OutputError
-from qdnet_keras.photos.formats import MAX_PIXELS, MIN_SIDE, Photo, decode, encode
+from qdnet_keras.files import new_file, reason
+from qdnet_keras.photos.formats.registry import (
+    FORMAT_OF_SUFFIX,
+    FORMATS,
+    decode,
+    encode,
+    fitted,
+)
+from qdnet_keras.photos.photo import MAX_PIXELS, MIN_SIDE, Photo
+from qdnet_keras.photos.pixels import from_float, to_float
 
 __all__ = [
+    "FORMATS",
     "MAX_PIXELS",
     "MIN_SIDE",
     "SUFFIXES",
@@ -21,6 +31,7 @@ __all__ = [
     "check_pixels",
     "find_photos",
     "from_float",
+    "photo_file",
     "read_photo",
     "read_photo_and_bytes",
     "to_float",
@@ -28,97 +39,110 @@ __all__ = [
     "write_photo",
 ]
 
-_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
-SUFFIXES = frozenset(_FORMATS)
+SUFFIXES = frozenset(FORMAT_OF_SUFFIX)
 
 
 Source = str | Path | BinaryIO | bytes
 
 
-def read_photo(source: Source, name: str | None = None) -> Photo:
-    """Reads a PNG, JPEG, TIFF or WebP photograph, told by its content, and turns it upright.
+def read_photo(source: Source, name: str | None = None, *, least_side: int | None = None) -> Photo:
+    """Reads a photograph, its format told by its content, and turns it upright.
 
     CMYK becomes sRGB, through the file's profile where it has one; palettes and 1, 2 and 4 bit
-    samples become 8 bit.
+    samples become 8 bit. `Photo.srgb` is what a model should see.
 
     Args:
         source: a path, an open binary file (read to its end), or the bytes of a file.
         name: what error messages call it; by default the path, or "the picture".
+        least_side: where a smaller copy will do, such as for statistics: a JPEG may be read 2, 4
+            or 8 times smaller, with at least so many pixels on its long side.
 
     Raises:
-        ImageError: it is missing, unreadable, damaged or empty, not a still picture of the four
-            formats with 8 or 16 bits, has a side below `MIN_SIDE`, or exceeds `MAX_PIXELS`.
+        ImageError: it is missing, unreadable, damaged or empty, not a still picture of the
+            formats in `FORMATS` with 8 or 16 bits, has a side below `MIN_SIDE`, or exceeds
+            `MAX_PIXELS`.
     """
-    return read_photo_and_bytes(source, name)[0]
+    return read_photo_and_bytes(source, name, least_side=least_side)[0]
 
 
-def read_photo_and_bytes(source: Source, name: str | None = None) -> tuple[Photo, bytes]:
+def read_photo_and_bytes(
+    source: Source, name: str | None = None, *, least_side: int | None = None
+) -> tuple[Photo, bytes]:
     """As `read_photo`, with the bytes of the file beside it."""
     is_path = isinstance(source, str | Path)
     name = name or (str(source) if is_path else "the picture")
+    data = _load(source, name)
     try:
-        data = _load(source)
-        return decode(data), data
+        return decode(data, least_side), data
     except ImageError as error:
         raise ImageError(f"{name} {error}.") from None
+    except Exception as error:  # codecs fail on damaged files in many ways
+        raise ImageError(
+            f"{name} cannot be decoded ({reason(error)}); "
+            "it is damaged, cut short or of an unusual kind."
+        ) from error
+
+
+def _load(source: Source, name: str) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        if not isinstance(source, str | Path):
+            return source.read()
+        if not stat.S_ISREG(os.stat(source).st_mode) and not os.path.isdir(source):
+            raise ImageError(f"{name} is no ordinary file; pipe it in and read it as -.")
+        return Path(source).read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist.") from None
     except IsADirectoryError:
         raise ImageError(f"{name} is a folder, not a picture.") from None
     except PermissionError:
         raise ImageError(f"{name} may not be read; check its permissions.") from None
-    except Exception as error:  # codecs fail on damaged files in many ways
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ImageError(
-            f"{name} cannot be decoded ({reason}); it is damaged, cut short or of an unusual kind."
-        ) from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be read ({reason(error)}).") from error
 
 
-def _load(source: Source) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    return Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
-
-
-def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> None:
+def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> tuple[str, ...]:
     """Writes `photo` in the format of the suffix of `path`, or in its own where there is none.
 
-    Depth, alpha, profile and metadata are kept as far as the format holds them: JPEG and WebP
-    round to 8 bits; a WebP is lossless where the photo came from a lossless WebP. The file appears
-    under its name only when it is complete.
+    Depth, alpha, profile and metadata are kept as far as the format holds them; a WebP is lossless
+    where the photo came from a lossless WebP. The file appears under its name only when it is
+    complete.
+
+    Returns:
+        Notes of what was not kept, from the file that was read to the one written.
 
     Raises:
         OutputError: `path` exists and `force` is not set, its suffix is of no known format, the
             folder cannot be written, or the format cannot hold the photo (JPEG: alpha).
     """
     path = Path(path)
-    format = _FORMATS.get(path.suffix.lower()) if path.suffix else photo.format
+    format = FORMAT_OF_SUFFIX.get(path.suffix.lower()) if path.suffix else photo.format
     if format is None:
-        raise OutputError(f"{path} has an unknown suffix; use one of {', '.join(_FORMATS)}.")
-    if format == "JPEG" and photo.alpha is not None:
+        known = ", ".join(FORMAT_OF_SUFFIX)
+        raise OutputError(f"{path} has an unknown suffix; use one of {known}.")
+    if photo.alpha is not None and "alpha" not in FORMATS[format].holds:
         raise OutputError(f"{path} would lose its alpha channel; write a PNG, TIFF or WebP.")
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; give the name of a file.")
     if not force and os.path.lexists(path):
         raise OutputError(f"{path} exists already; choose another name or allow overwriting.")
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    photo = fitted(photo, format)
     try:
-        with open(part, "x+b") as file:
+        with new_file(path) as file:
             encode(photo, format, file)
-        os.replace(part, path)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path} cannot be written ({reason}).") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    except (ValueError, RuntimeError) as error:
+        raise OutputError(f"{path} cannot be written ({reason(error)}).") from error
+    return photo.notes
+
+
+def photo_file(photo: Photo) -> tuple[bytes, tuple[str, ...]]:
+    """A file of the photo in its own format, and notes of what it does not hold."""
+    photo = fitted(photo, photo.format)
+    with TemporaryFile() as file:
+        encode(photo, photo.format, file)
+        file.seek(0)
+        return file.read(), photo.notes
 
 
 def check_pixels(pixels: np.ndarray) -> None:
@@ -129,20 +153,6 @@ def check_pixels(pixels: np.ndarray) -> None:
             f"The array is {pixels.dtype} {list(pixels.shape)}; give uint8 or uint16 "
             f"[height, width, 3] with sides of at least {MIN_SIDE}."
         )
-
-
-def to_float(pixels: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 to float32 in 0..1, same shape."""
-    return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
-
-
-def from_float(values: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-    """Floats in 0..1 to `dtype` (uint8 or uint16), rounded to nearest.
-
-    Values outside 0..1 are clipped; NaN becomes 0.
-    """
-    scaled = np.fmin(np.fmax(values, 0), 1) * np.float32(np.iinfo(dtype).max)
-    return np.rint(scaled, out=scaled).astype(dtype)
 
 
 def working_copy(pixels: np.ndarray, long_side: int) -> np.ndarray:
@@ -180,12 +190,18 @@ def _average_rows(values: np.ndarray, count: int) -> np.ndarray:
     return means
 
 
-def find_photos(paths: Iterable[str | Path]) -> Iterator[Path]:
+def find_photos(
+    paths: Iterable[str | Path], passed_over: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """Files as given, and the photographs of folders, recursively and in order of name.
 
     In folders only `SUFFIXES` count, and hidden files and folders are passed over. "-", paths that
     do not exist and folders that cannot be listed are yielded as they are, so that reading them
     tells what is wrong.
+
+    Args:
+        passed_over: Called with what is named like a photograph in a folder but is no file: a
+            pipe, a device, a link that leads to itself.
     """
     for path in map(Path, paths):
         if not os.path.isdir(path):
@@ -195,6 +211,18 @@ def find_photos(paths: Iterable[str | Path]) -> Iterator[Path]:
         for folder, folders, files in os.walk(path, onerror=unreadable.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
-                if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                    yield Path(folder, name)
+                file = Path(folder, name)
+                if name.startswith(".") or file.suffix.lower() not in SUFFIXES:
+                    continue
+                if _may_be_read(file):
+                    yield file
+                elif passed_over:
+                    passed_over(file)
         yield from (Path(error.filename) for error in unreadable)
+
+
+def _may_be_read(file: Path) -> bool:
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except OSError as error:
+        return error.errno != errno.ELOOP

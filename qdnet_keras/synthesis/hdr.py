@@ -12,7 +12,7 @@ import tifffile
 from imagecodecs import rgbe_decode
 
 from qdnet_keras.errors import ImageError
-from qdnet_keras.photos.formats import MAX_PIXELS
+from qdnet_keras.photos.photo import MAX_PIXELS
 from qdnet_keras.synthesis.exposures import merge_exposures
 from qdnet_keras.synthesis.light import Array, key, luminance
 

@@ -169,7 +169,7 @@ class FeatureStore:
 
 def _describe_file(describe: Describe, image: str | Path) -> Result:
     try:
-        pixels = read_photo(image).pixels
+        pixels = read_photo(image).srgb
     except ImageError as error:
         return error
     start = time.process_time()

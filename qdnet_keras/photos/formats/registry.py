@@ -1,52 +1,114 @@
-"""Chooses the code that reads a file, by its content, and that writes a format."""
+"""Every format: how it is told, read and written, and what it can hold."""
 
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from qdnet_keras.errors import ImageError
-from qdnet_keras.photos.formats.jpeg import decode_jpeg, encode_jpeg
-from qdnet_keras.photos.formats.photo import Photo
-from qdnet_keras.photos.formats.pixels import to_8_bit
+from qdnet_keras.photos.colour import channels_of, to_srgb
+from qdnet_keras.photos.formats.jpeg import decode_jpeg, encode_jpeg, within_segments
 from qdnet_keras.photos.formats.png import decode_png, encode_png
+from qdnet_keras.photos.formats.raw import raw_kind
 from qdnet_keras.photos.formats.tiff import decode_tiff, encode_tiff
 from qdnet_keras.photos.formats.webp import decode_webp, encode_webp
+from qdnet_keras.photos.formats.xmp import without_extension
+from qdnet_keras.photos.photo import Photo
+from qdnet_keras.photos.pixels import as_depth, to_8_bit
 
-_DECODERS: list[tuple[bytes, Callable[[bytes], Photo]]] = [
-    (rb"\x89PNG\r\n\x1a\n", decode_png),
-    (rb"\xff\xd8\xff", decode_jpeg),
-    (rb"II[*+]\0|MM\0[*+]", decode_tiff),
-    (rb"RIFF....WEBP", decode_webp),
-]
-_ENCODERS: dict[str, Callable[[Photo, BinaryIO], None]] = {
-    "PNG": encode_png,
-    "JPEG": encode_jpeg,
-    "TIFF": encode_tiff,
-    "WEBP": encode_webp,
+
+class Format(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        suffixes: Of file names, the usual one first.
+        signature: Regular expression that the content begins with.
+        holds: Names of those fields of `Photo` that a file can have, and "depth" for 16 bits.
+    """
+
+    suffixes: tuple[str, ...]
+    signature: bytes
+    decode: Callable[[bytes], Photo]
+    encode: Callable[[Photo, BinaryIO], None]
+    holds: frozenset[str]
+
+
+_ALL = frozenset({"depth", "grey", "alpha", "icc", "exif", "xmp", "iptc", "dpi"})
+FORMATS: dict[str, Format] = {
+    "PNG": Format((".png",), rb"\x89PNG\r\n\x1a\n", decode_png, encode_png, _ALL),
+    "JPEG": Format(
+        (".jpg", ".jpeg", ".jfif"),
+        rb"\xff\xd8\xff",
+        decode_jpeg,
+        encode_jpeg,
+        _ALL - {"depth", "alpha"},
+    ),
+    "TIFF": Format((".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]", decode_tiff, encode_tiff, _ALL),
+    "WEBP": Format(
+        (".webp",),
+        rb"RIFF....WEBP",
+        decode_webp,
+        encode_webp,
+        _ALL - {"depth", "grey", "iptc", "dpi"},
+    ),
+}
+FORMAT_OF_SUFFIX = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
+_FLOATING_POINT = rb"v/1\x01|#\?RADIANCE|#\?RGBE|P[Ff]\n"
+_WORDS = {
+    "icc": "the colour profile",
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "iptc": "IPTC captions",
+    "dpi": "the resolution in dots per inch",
 }
 
 
-def decode(data: bytes) -> Photo:
-    """The photograph in `data`, its kind told by content.
+def decode(data: bytes, least_side: int | None = None) -> Photo:
+    """The photograph in `data`, its kind told by content; JPEG as `decode_jpeg` with `least_side`.
 
     Raises ImageError for another kind or a forbidden size; damaged data raise what the codec does.
     """
     if not data:
         raise ImageError("is empty")
-    if data.startswith((b"v/1\x01", b"#?RADIANCE", b"#?RGBE", b"PF\n", b"Pf\n")):
+    if re.match(_FLOATING_POINT, data):
         raise ImageError("is a floating point image; tone-map it first")
-    for signature, decoder in _DECODERS:
-        if re.match(signature, data, re.DOTALL):
-            return decoder(data)
-    raise ImageError("is not a PNG, JPEG, TIFF or WebP picture")
+    if kind := raw_kind(data):
+        raise ImageError(f"is a camera's raw file ({kind}); develop it to a TIFF or JPEG first")
+    for name, format in FORMATS.items():
+        if re.match(format.signature, data, re.DOTALL):
+            return decode_jpeg(data, least_side) if name == "JPEG" else format.decode(data)
+    raise ImageError(f"is not a {', '.join(FORMATS)} picture")
 
 
-def encode(photo: Photo, format: str, file: BinaryIO) -> None:
-    """Writes `photo` to an empty file opened for update; JPEG and WebP round to 8 bits."""
-    if format != photo.format:
-        photo = dataclasses.replace(photo, compression=None, extra=b"")
-    if format in ("JPEG", "WEBP") and photo.depth == 16:
+def fitted(photo: Photo, name: str) -> Photo:
+    """The photo as far as a format holds it, with notes of what it does not hold."""
+    holds = FORMATS[name].holds
+    changes: dict = {}
+    notes = list(photo.notes)
+    if name != photo.format:
+        if photo.extra:
+            notes.append(f"texts that only a {photo.format} holds were left out")
+        changes = {"extra": b"", "compression": None}
+        changes["xmp"] = without_extension(photo.xmp) if photo.xmp else None
+    if photo.grey and "grey" not in holds:
+        changes["grey"] = False
+        if photo.icc and channels_of(photo.icc) == 1:
+            srgb = to_srgb(photo.pixels, photo.icc, np.uint16)
+            changes |= {"icc": None, "pixels": as_depth(srgb, photo.pixels.dtype)}
+            notes.append("grey in its own profile became sRGB")
+    photo = dataclasses.replace(photo, **changes)
+    if photo.depth == 16 and "depth" not in holds:
         alpha = None if photo.alpha is None else to_8_bit(photo.alpha)
         photo = dataclasses.replace(photo, pixels=to_8_bit(photo.pixels), alpha=alpha)
-    _ENCODERS[format](photo, file)
+        notes.append("16 bits were rounded to 8")
+    lost = {field: None for field in _WORDS if field not in holds and getattr(photo, field)}
+    notes += [f"{_WORDS[field]} was left out: {name} holds none" for field in lost]
+    photo = dataclasses.replace(photo, notes=tuple(notes), **lost)  # type: ignore[arg-type]
+    return within_segments(photo) if name == "JPEG" else photo
+
+
+def encode(photo: Photo, name: str, file: BinaryIO) -> None:
+    """Writes a photo that is `fitted` to the format to an empty file opened for update."""
+    FORMATS[name].encode(photo, file)

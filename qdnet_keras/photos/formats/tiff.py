@@ -13,17 +13,17 @@ import tifffile
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats.exif import BYTE_ORDERS, EXIF, GPS, merge_directories
-from qdnet_keras.photos.formats.orientation import upright_photo
-from qdnet_keras.photos.formats.photo import Photo, check_size
-from qdnet_keras.photos.formats.pixels import cmyk_to_srgb, divide_by_alpha, file_samples
+from qdnet_keras.photos.formats.upright import Decoded
+from qdnet_keras.photos.photo import Photo, check_size
+from qdnet_keras.photos.pixels import cmyk_to_srgb, divide_by_alpha, file_samples
 
 _TIFF_KEPT = {"none", "lzw", "adobe_deflate", "packbits", "zstd"}
 _TIFF_COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "SEPARATED": 4}
 _THUMBNAIL, _MASK = 1, 4  # bits of tag 254
-_ICC, _XMP = 34675, 700
+_ICC, _XMP, _IPTC = 34675, 700, 33723
 # Tags of a TIFF's first directory that describe the photo rather than how its pixels are stored.
 _DESCRIPTIVE = frozenset(
-    {269, 270, 271, 272, 274, 285, 305, 306, 315, 316, 18246, 18249, 33432, 33723, EXIF, GPS}
+    {269, 270, 271, 272, 274, 285, 305, 306, 315, 316, 18246, 18249, 33432, EXIF, GPS}
     | set(range(40091, 40096))
 )
 
@@ -39,17 +39,15 @@ def decode_tiff(data: bytes) -> Photo:
             data[tag.valueoffset : tag.valueoffset + tag.valuebytecount] if tag else None
             for tag in map(page.tags.get, (_ICC, _XMP))
         )
-        colour, alpha = _tiff_samples(page, icc)
-        return upright_photo(
-            "TIFF",
-            colour,
-            alpha,
-            exif=_tiff_exif(data, tiff.byteorder, page),
-            icc=None if page.photometric.name == "SEPARATED" else icc,
-            xmp=xmp,
-            dpi=_tiff_dpi(page),
-            compression=page.compression.name.lower(),
-        )
+        found = Decoded("TIFF", *_tiff_samples(page, icc))
+        found.exif, found.iptc = _tiff_exif(data, tiff, page), _tiff_iptc(data, page)
+        found.xmp, found.dpi = xmp, _tiff_dpi(page)
+        found.compression = page.compression.name.lower()
+        if page.photometric.name == "SEPARATED":
+            found.notes = ("CMYK became sRGB",)
+        else:
+            found.icc = icc
+        return found.photo()
 
 
 def _check_tiff(tiff: tifffile.TiffFile, page: Any) -> None:
@@ -105,15 +103,21 @@ def _tiff_dpi(page: Any) -> tuple[float, float] | None:
     return None
 
 
-def _tiff_exif(data: bytes, order: str, page: Any) -> bytes | None:
+def _tiff_exif(data: bytes, tiff: tifffile.TiffFile, page: Any) -> bytes | None:
     """The descriptive tags of the first directory as an EXIF block; damaged nested ones dropped."""
-    head = data[:4] + struct.pack(order + "I", 8)
+    order, big = tiff.byteorder, tiff.is_bigtiff
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
     for tags in (_DESCRIPTIVE, _DESCRIPTIVE - {EXIF, GPS}):
         if tags.isdisjoint(page.tags.keys()):
             break
         with contextlib.suppress(struct.error):
-            return head + merge_directories(order, 8, (data, page.offset, tags))
+            return head + merge_directories(order, 8, (data, page.offset, tags), big=big)
     return None
+
+
+def _tiff_iptc(data: bytes, page: Any) -> bytes | None:
+    tag = page.tags.get(_IPTC)
+    return data[tag.valueoffset : tag.valueoffset + tag.valuebytecount] if tag else None
 
 
 def encode_tiff(photo: Photo, file: BinaryIO) -> None:
@@ -132,7 +136,11 @@ def encode_tiff(photo: Photo, file: BinaryIO) -> None:
             resolution=photo.dpi,
             resolutionunit=2 if photo.dpi else None,
             iccprofile=photo.icc,
-            extratags=[(_XMP, 1, len(photo.xmp), photo.xmp, True)] if photo.xmp else (),
+            extratags=[
+                (tag, kind, len(value), value, True)
+                for tag, kind, value in ((_XMP, 1, photo.xmp), (_IPTC, 7, photo.iptc))
+                if value
+            ],
             metadata=None,
             software=False,
         )

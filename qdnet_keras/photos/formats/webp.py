@@ -1,6 +1,5 @@
 """WebP: decoded by imagecodecs, encoded by Pillow, which writes the metadata too."""
 
-import dataclasses
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -9,9 +8,9 @@ import imagecodecs
 from PIL import Image
 
 from qdnet_keras.errors import ImageError
-from qdnet_keras.photos.formats.orientation import upright_photo
-from qdnet_keras.photos.formats.photo import Photo, check_size
-from qdnet_keras.photos.formats.pixels import file_samples, split_alpha
+from qdnet_keras.photos.formats.upright import Decoded
+from qdnet_keras.photos.photo import Photo, check_size
+from qdnet_keras.photos.pixels import file_samples, split_alpha
 
 
 def decode_webp(data: bytes) -> Photo:
@@ -21,15 +20,10 @@ def decode_webp(data: bytes) -> Photo:
     samples = imagecodecs.webp_decode(data)
     check_size(samples.shape[1], samples.shape[0])
     colour, alpha = split_alpha(samples)
-    return upright_photo(
-        "WEBP",
-        colour,
-        alpha,
-        exif=chunks.get(b"EXIF"),
-        icc=chunks.get(b"ICCP"),
-        xmp=chunks.get(b"XMP "),
-        compression="lossless" if b"VP8L" in chunks else None,
-    )
+    found = Decoded("WEBP", colour, alpha)
+    found.icc, found.exif, found.xmp = (chunks.get(kind) for kind in (b"ICCP", b"EXIF", b"XMP "))
+    found.compression = "lossless" if b"VP8L" in chunks else None
+    return found.photo()
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -41,11 +35,8 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def encode_webp(photo: Photo, file: BinaryIO) -> None:
-    """A grey photo becomes RGB, without its grey profile: WebP has no grey."""
-    icc = None if photo.icc and photo.icc[16:20] == b"GRAY" else photo.icc
-    kept = {"icc_profile": icc, "exif": photo.exif, "xmp": photo.xmp}
+    kept = {"icc_profile": photo.icc, "exif": photo.exif, "xmp": photo.xmp}
     kept = {name: value for name, value in kept.items() if value}
     lossless = photo.compression == "lossless"
-    samples = file_samples(dataclasses.replace(photo, grey=False))
-    image = Image.fromarray(samples)
+    image = Image.fromarray(file_samples(photo))
     image.save(file, "WEBP", quality=95, lossless=lossless, exact=lossless, **kept)
