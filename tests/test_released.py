@@ -15,6 +15,18 @@ from qdnet_keras.model.presets import CARD, preset_folder, preset_names
 from qdnet_keras.photos.files import read_photo, write_photo
 
 SAMPLES = Path(str(resources.files("qdnet_keras") / "samples"))
+SCORES = {
+    "armchair_fusion": 53.200,
+    "armchair_underexposed": 25.850,
+    "bedroom_fusion": 51.409,
+    "bedroom_overexposed": 24.916,
+    "courtyard_grunge": 44.127,
+    "courtyard_reinhard": 55.637,
+    "dog_bilateral": 36.890,
+    "dog_reinhard": 49.256,
+    "sunrise_drago": 54.107,
+    "sunrise_washed": 30.959,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +41,13 @@ def test_preset_is_released_with_a_card_that_names_its_labels():
     assert "licence" in card
     size = sum(file.stat().st_size for file in preset_folder(DEFAULT_PRESET).iterdir())
     assert size <= 64 * 2**20
+
+
+def test_scores_of_the_samples_are_those_of_the_release(model):
+    assert {file.stem for file in SAMPLES.glob("*.jpg")} == SCORES.keys()
+    for name, expected in SCORES.items():
+        found = score(SAMPLES / f"{name}.jpg", model).score
+        assert found == pytest.approx(expected, abs=0.01), name
 
 
 @pytest.mark.parametrize(
