@@ -9,7 +9,11 @@ import numpy as np
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.colour import channels_of, to_srgb
+from qdnet_keras.photos.formats.avif import decode_avif, encode_avif
+from qdnet_keras.photos.formats.heif import decode_heif, encode_heif
 from qdnet_keras.photos.formats.jpeg import decode_jpeg, encode_jpeg, within_segments
+from qdnet_keras.photos.formats.jpeg2000 import decode_jpeg2000, encode_jpeg2000
+from qdnet_keras.photos.formats.jpegxl import decode_jpegxl, encode_jpegxl
 from qdnet_keras.photos.formats.png import decode_png, encode_png
 from qdnet_keras.photos.formats.raw import raw_kind
 from qdnet_keras.photos.formats.tiff import decode_tiff, encode_tiff
@@ -53,15 +57,42 @@ FORMATS: dict[str, Format] = {
         encode_webp,
         _ALL - {"depth", "grey", "iptc", "dpi"},
     ),
+    "HEIF": Format(
+        (".heic", ".heif", ".hif"),
+        rb"....ftyp(heic|heix|heim|heis|mif1(?!....avif|....miafavif))",
+        decode_heif,
+        encode_heif,
+        _ALL - {"iptc", "dpi"},
+    ),
+    "AVIF": Format(
+        (".avif",),
+        rb"....ftyp(avif|avis|mif1)",
+        decode_avif,
+        encode_avif,
+        _ALL - {"depth", "grey", "iptc", "dpi"},
+    ),
+    "JPEG XL": Format(
+        (".jxl",),
+        rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+        decode_jpegxl,
+        encode_jpegxl,
+        _ALL - {"depth", "icc", "iptc", "dpi"},
+    ),
+    "JPEG 2000": Format(
+        (".jp2", ".j2k", ".jpx"),
+        rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+        decode_jpeg2000,
+        encode_jpeg2000,
+        _ALL - {"alpha", "iptc", "dpi"},
+    ),
 }
 FORMAT_OF_SUFFIX = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
 _FLOATING_POINT = rb"v/1\x01|#\?RADIANCE|#\?RGBE|P[Ff]\n"
 _WORDS = {
-    "icc": "the colour profile",
     "exif": "EXIF",
     "xmp": "XMP",
-    "iptc": "IPTC captions",
-    "dpi": "the resolution in dots per inch",
+    "iptc": "IPTC",
+    "dpi": "the resolution",
 }
 
 
@@ -92,12 +123,15 @@ def fitted(photo: Photo, name: str) -> Photo:
             notes.append(f"texts that only a {photo.format} holds were left out")
         changes = {"extra": b"", "compression": None}
         changes["xmp"] = without_extension(photo.xmp) if photo.xmp else None
-    if photo.grey and "grey" not in holds:
+    lacks_grey = photo.grey and "grey" not in holds
+    if lacks_grey:
         changes["grey"] = False
-        if photo.icc and channels_of(photo.icc) == 1:
+    if photo.icc and ("icc" not in holds or (lacks_grey and channels_of(photo.icc) == 1)):
+        changes["icc"] = None
+        if not photo.is_srgb:
             srgb = to_srgb(photo.pixels, photo.icc, np.uint16)
-            changes |= {"icc": None, "pixels": as_depth(srgb, photo.pixels.dtype)}
-            notes.append("grey in its own profile became sRGB")
+            changes["pixels"] = as_depth(srgb, photo.pixels.dtype)
+            notes.append(f"converted to sRGB: {name} is written without its profile")
     photo = dataclasses.replace(photo, **changes)
     if photo.depth == 16 and "depth" not in holds:
         alpha = None if photo.alpha is None else to_8_bit(photo.alpha)
