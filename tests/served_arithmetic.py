@@ -12,7 +12,10 @@ X = np.array([[1, 2], [3, 4]], np.float32)
 
 
 class Arithmetic(tf.Module):
-    """`score`: x times a factor; `pair` also repeats bytes; `hold` waits for a file."""
+    """`score`: x times a factor; `pair` also repeats bytes; `hold` waits for a file.
+
+    `brightness` and `length` take what an exported network takes.
+    """
 
     def __init__(self, factor: float):
         self.factor = tf.Variable(factor)
@@ -35,6 +38,14 @@ class Arithmetic(tf.Module):
             "half": tf.cast(count, tf.float32) / 2.0,
         }
 
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "image")])
+    def brightness(self, image):
+        return {"mean": tf.reduce_mean(tf.cast(image, tf.float32), [1, 2, 3])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def length(self, image_bytes):
+        return {"length": tf.strings.length(image_bytes)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "path")])
     def hold(self, path):
         def missing(_):
@@ -44,10 +55,13 @@ class Arithmetic(tf.Module):
         return {"factor": self.factor + 0.0 * tf.cast(rounds, tf.float32)}
 
 
+NAMES = ("score", "pair", "brightness", "length", "hold")
+
+
 def add_version(folder: Path, version: int, factor: float) -> None:
     """Writes a version as an export does: complete, then renamed."""
     module = Arithmetic(factor)
-    signatures = {name: getattr(module, name) for name in ("score", "pair", "hold")}
+    signatures = {name: getattr(module, name) for name in NAMES}
     signatures["serving_default"] = module.score
     hidden = folder / ".exporting"
     tf.saved_model.save(module, str(hidden), signatures)

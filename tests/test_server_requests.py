@@ -1,7 +1,10 @@
 """The local server, and TF-Serving itself where it is installed, as clients see them."""
 
 import base64
+import json
 import signal
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -13,18 +16,18 @@ import tensorflow as tf
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from served_arithmetic import X, add_version, code_of
-from serving_process import TF_SERVING, ServingProcess, wait_for
-from tensorflow.core.framework import tensor_pb2
+from serving_process import TF_SERVING, ServingProcess, ServingThread, wait_for
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 from typer.testing import CliRunner
 
 from qdnet_keras.cli import app
 
-OPTIONS = ["--max-megabytes", "1", "--rest-timeout", "5", "--concurrency", "2", "--queue", "1"]
+CASES = Path(__file__).parent / "data" / "serving"
+OPTIONS = {"max_bytes": 1_000_000, "rest_timeout": 3.0, "concurrency": 2, "queue": 1}
 needs_tf_serving = pytest.mark.skipif(
     TF_SERVING is None, reason="tensorflow_model_server is not on PATH"
 )
-local_only = "a test of this project's own server"
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +47,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def server(request, folder):
     """Serves version 1, by whichever server is installed."""
-    server = ServingProcess(request.param, folder, *OPTIONS)
-    yield server
-    assert server.stop() in (0, -signal.SIGTERM)
+    if request.param == "local":
+        server = ServingThread(folder, **OPTIONS)
+        assert server.loaded.wait(180)
+        yield server
+        assert server.stop() is None
+    else:
+        server = ServingProcess(request.param, folder)
+        yield server
+        assert server.stop() == -signal.SIGTERM
+
+
+@pytest.fixture
+def local(server):
+    """`server`, for what this project's own server does by its options or better."""
+    if not isinstance(server, ServingThread):
+        pytest.skip("a test of this project's own server")
+    return server
 
 
 # --- gRPC -----------------------------------------------------------------------------------------
@@ -168,6 +185,12 @@ def test_rest_floats_are_those_of_grpc(server):
         ({"inputs": {"count": [1.5], "image_bytes": ["a"]}, "signature_name": "pair"}, ""),
         ({"inputs": {"count": [2**40], "image_bytes": ["a"]}, "signature_name": "pair"}, ""),
         ({"inputs": {"count": [1], "image_bytes": [{"b64": "%"}]}, "signature_name": "pair"}, ""),
+        ((CASES / "rest_init_op.json").read_bytes(), "__saved_model_init_op"),
+        ((CASES / "rest_lone_surrogate.json").read_bytes(), "signature_name"),
+        (b'{"inputs": ["\\ud800"], "signature_name": "length"}', "surrogate"),
+        (b'{"inputs": {"\\ud800": [1]}, "signature_name": "length"}', "image_bytes"),
+        (b'{"inputs": [NaN], "signature_name": "length"}', ""),
+        (b"\xff\xfe", ""),
     ],
 )
 def test_rest_refuses_wrong_bodies(server, body, sentence):
@@ -188,39 +211,72 @@ def test_rest_paths_metadata_and_status(server):
     signature = answer["metadata"]["signature_def"]["signature_def"]["score"]
     assert signature["inputs"]["x"]["dtype"] == "DT_FLOAT"
     assert server.rest("/versions/9", "GET")[0] == 404
+    assert server.rest("/labels/stable", "GET")[0] >= 400
+    assert server.rest("/labels/stable/metadata", "GET")[0] >= 400
     assert server.rest("/versions/9:predict", body={"instances": [[1, 2]]})[0] == 404
     assert server.rest("other:predict", body={"instances": [[1, 2]]})[0] == 404
     assert server.rest(":explain", body={})[0] == 400
     assert server.rest("/nothing", "GET")[0] == 400
 
 
-def test_rest_gives_up_after_its_timeout(server):
-    if server.process.args[0] == TF_SERVING:
-        pytest.skip(local_only)
+def test_rest_gives_up_after_its_timeout(local):
     body = {"signature_name": "hold", "inputs": ["/never"]}
-    assert server.rest(":predict", body=body)[0] == 504
+    assert local.rest(":predict", body=body)[0] == 504
 
 
 # --- Hostile requests -----------------------------------------------------------------------------
 
 
-def test_too_large_and_lying_messages_are_refused(server):
-    if server.process.args[0] == TF_SERVING:
-        pytest.skip(local_only)
-    before = psutil.Process(server.process.pid).memory_info().rss
+def test_too_large_and_lying_messages_are_refused(local):
+    before = psutil.Process().memory_info().rss
     large = np.zeros((300_000, 2), np.float32)
-    assert code_of(server.predict, x=large)[0] == StatusCode.RESOURCE_EXHAUSTED
-    assert server.rest(":predict", body={"instances": large.tolist()})[0] == 429
-    request = server.request()
+    assert code_of(local.predict, x=large)[0] == StatusCode.RESOURCE_EXHAUSTED
+    assert local.rest(":predict", body={"instances": large.tolist()})[0] == 413
+    request = local.request()
     shape = tf.TensorShape([10**6, 10**6]).as_proto()
     request.inputs["x"].CopyFrom(
         tensor_pb2.TensorProto(dtype=1, tensor_shape=shape, float_val=[0.0])
     )
-    code, details = code_of(server.prediction.Predict, request)
+    code, details = code_of(local.prediction.Predict, request)
     assert code == StatusCode.INVALID_ARGUMENT
     assert "limit" in details
-    assert server.predict(x=X)["score"].tolist() == [6, 14]
-    assert psutil.Process(server.process.pid).memory_info().rss < before + 2**27
+    assert local.predict(x=X)["score"].tolist() == [6, 14]
+    assert psutil.Process().memory_info().rss < before + 2**27
+
+
+def sent(name: str, signature: str) -> predict_pb2.PredictRequest:
+    """A request of a few bytes from a file, to a signature of the toy."""
+    request = predict_pb2.PredictRequest.FromString((CASES / name).read_bytes())
+    request.model_spec.name, request.model_spec.signature_name = "toy", signature
+    return request
+
+
+def test_few_bytes_cost_little_whatever_they_announce(local):
+    before, start = psutil.Process().memory_info().rss, time.monotonic()
+    for name, signature in [
+        ("predict_2.7GB_from_few_bytes.pb", "brightness"),
+        ("predict_string_120M.pb", "length"),
+    ]:
+        code, details = code_of(local.prediction.Predict, sent(name, signature))
+        assert (code, "limit" in details) == (StatusCode.INVALID_ARGUMENT, True)
+    assert time.monotonic() - start < 5
+    assert psutil.Process().memory_info().rss < before + 2**25
+
+
+def test_values_and_types_that_no_signature_has_are_refused(local):
+    wrong = [sent("predict_int_val_700.pb", "brightness")]
+    for kind in ("DT_RESOURCE", "DT_VARIANT", "DT_INVALID", "DT_BFLOAT16", "DT_COMPLEX64"):
+        request = local.request()
+        request.inputs["x"].dtype = types_pb2.DataType.Value(kind)
+        wrong.append(request)
+    wrong.append(local.request())
+    wrong[-1].inputs["x"].CopyFrom(tensor_pb2.TensorProto(dtype=99))
+    for request in wrong:
+        assert code_of(local.prediction.Predict, request)[0] == StatusCode.INVALID_ARGUMENT
+    code, _ = code_of(local.predict, "__saved_model_init_op")
+    assert code == StatusCode.FAILED_PRECONDITION
+    code, _ = code_of(local.predict, "brightness", image=np.zeros((2, 2, 3), np.uint8))
+    assert code == StatusCode.INVALID_ARGUMENT
 
 
 def test_a_connection_outlives_a_refusal(server):
@@ -232,26 +288,75 @@ def test_a_connection_outlives_a_refusal(server):
         response.read()
 
 
-def test_a_cut_connection_holds_no_place(server):
-    for _ in range(40):
-        connection = HTTPConnection("127.0.0.1", server.rest_port)
-        connection.putrequest("POST", "/v1/models/toy:predict")
-        connection.putheader("Content-Length", "1000")
-        connection.endheaders()
-        connection.send(b"{")
+def raw_request(local, request: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", local.rest_port), timeout=60)
+    connection.sendall(request)
+    return connection
+
+
+def test_bodies_that_do_not_arrive_hold_no_place_and_time_out(local):
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{"
+    start = time.monotonic()
+    slow = [raw_request(local, head) for _ in range(60)]
+    assert local.rest(":predict", body={"instances": [[1, 2]]})[0] == 200
+    assert local.predict(x=X)["score"][0] == 6
+    assert time.monotonic() - start < OPTIONS["rest_timeout"]
+    for connection in slow[30:]:
         connection.close()
-    wait_for(lambda: server.rest(":predict", body={"instances": [[1, 2]]})[0] == 200)
+    for connection in slow[:30]:
+        assert b" 504 " in connection.recv(100)
+        connection.close()
 
 
-def test_a_full_queue_refuses_at_once_and_the_rest_is_served(server, tmp_path):
-    if server.process.args[0] == TF_SERVING:
-        pytest.skip(local_only)
+def test_two_lengths_of_one_body_are_refused(local):
+    both = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    request = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: a\r\n" + both
+    with raw_request(local, request) as connection:
+        assert connection.recv(100).split()[1] == b"400"
+
+
+def test_a_body_in_chunks_is_read(local):
+    body = json.dumps({"instances": [[1, 2]]}).encode()
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with raw_request(local, head + chunks) as connection:
+        assert connection.recv(100).split()[1] == b"200"
+
+
+def test_many_connect_at_once(local):
+    with ThreadPoolExecutor(64) as pool:
+        answers = pool.map(lambda _: local.rest("", "GET")[0], range(64))
+        assert set(answers) == {200}
+
+
+def test_what_nobody_waits_for_ends(local):
+    """Twice as many as can compute at a time, and then one more is answered."""
+    for _ in range(2):
+        calls = [
+            local.prediction.Predict.future(local.request("hold", path=["/never"]))
+            for _ in range(2)
+        ]
+        time.sleep(0.3)
+        for call in calls:
+            call.cancel()
+        body = json.dumps({"signature_name": "hold", "inputs": ["/never"]}).encode()
+        head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+        gone = [raw_request(local, head % len(body) + body) for _ in range(2)]
+        time.sleep(0.3)
+        for connection in gone:
+            connection.close()
+    start = time.monotonic()
+    wait_for(lambda: local.rest(":predict", body={"instances": [[1, 2]]})[0] == 200)
+    assert time.monotonic() - start < OPTIONS["rest_timeout"]
+
+
+def test_a_full_queue_refuses_at_once_and_the_rest_is_served(local, tmp_path):
     path = tmp_path / "go"
     with ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(server.predict, "hold", path=[str(path)]) for _ in range(8)]
+        calls = [pool.submit(local.predict, "hold", path=[str(path)]) for _ in range(8)]
         wait_for(lambda: sum(call.done() for call in calls) == 5)
-        assert server.states() == {1: "AVAILABLE"}  # status is told however busy it is
-        assert server.rest("", "GET")[0] == 200
+        assert local.states() == {1: "AVAILABLE"}  # status is told however busy it is
+        assert local.rest("", "GET")[0] == 200
         path.touch()
         errors = [call.exception() for call in calls]
     refused = [error.code() for error in errors if error is not None]

@@ -9,7 +9,6 @@ import typer
 
 from qdnet_keras.cli.common import import_tensorflow
 from qdnet_keras.cli.output import print_json
-from qdnet_keras.errors import ServerError
 
 
 def run(
@@ -83,9 +82,4 @@ def run(
         grace=grace,
         warm_up=warm_up,
     )
-    unanswered = serve(options, announce)
-    if unanswered:
-        typer.echo(
-            f"{unanswered} requests were broken off after {grace:g} s; give --grace more.", err=True
-        )
-        os._exit(ServerError.exit_code)
+    serve(options, announce)

@@ -1,14 +1,15 @@
 """The gRPC side: PredictionService, ModelService and the health protocol."""
 
-import math
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
+import grpc.aio
 import tensorflow as tf
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow.python.eager.cancellation import CancellationManager
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -17,7 +18,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from qdnet_keras.server.servable import to_array
+from qdnet_keras.server.servable import DEFAULT_SIGNATURE, Servable
 from qdnet_keras.server.service import Service
 from qdnet_keras.server.status import StatusError, invalid
 
@@ -26,8 +27,9 @@ SERVICES = (
     "tensorflow.serving.PredictionService",
     "tensorflow.serving.ModelService",
 )
-ANSWER_SECONDS = 5  # in which answers that are ready leave
-SPARE_THREADS = 16  # for refusals, metadata, status and health
+ANSWER_SECONDS = 5.0  # in which answers that are ready leave
+
+logger = logging.getLogger("qdnet_keras.server")
 
 
 class GrpcApi:
@@ -42,8 +44,7 @@ class GrpcApi:
     """
 
     def __init__(self, service: Service, address: str, max_bytes: int):
-        self._server = grpc.server(
-            ThreadPoolExecutor(service.admission.places + SPARE_THREADS),
+        self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", max_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -56,22 +57,27 @@ class GrpcApi:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             _ModelService(service), self._server
         )
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = self._server.add_insecure_port(address)
 
-    def start(self) -> None:
-        self._server.start()
+    async def start(self) -> None:
+        """Answers from now on; health checks hear that the server is not ready yet."""
         for name in SERVICES:
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
 
-    def announce_stop(self) -> None:
+    async def announce_ready(self) -> None:
+        for name in SERVICES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def announce_stop(self) -> None:
         """Tells health checks that the server is going; requests are still received."""
-        self._health.enter_graceful_shutdown()
+        await self._health.enter_graceful_shutdown()
 
-    def stop(self) -> None:
-        """Breaks off what is under way. gRPC tells a call that arrives now CANCELLED."""
-        self._server.stop(ANSWER_SECONDS).wait()
+    async def stop(self, seconds: float) -> None:
+        """Breaks off what is under way after so many seconds."""
+        await self._server.stop(seconds)
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -79,32 +85,33 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.service = service
         self.max_bytes = max_bytes
 
-    def Predict(
-        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    async def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        admission = self.service.admission
-        remaining = context.time_remaining()
-        deadline = math.inf if remaining is None else time.monotonic() + remaining
-        with _abort_on_failure(context), admission.place(), admission.run(deadline):
-            _require_spec(request)
-            if not context.is_active():
-                raise StatusError(grpc.StatusCode.CANCELLED, "The client gave up.")
-            inputs = {
-                name: to_array(name, tensor, self.max_bytes)
-                for name, tensor in request.inputs.items()
-            }
-            used, results = self.service.predict(
-                request.model_spec, inputs, tuple(request.output_filter), deadline
-            )
-            outputs = {name: tf.make_tensor_proto(values) for name, values in results.items()}
-            return predict_pb2.PredictResponse(model_spec=used, outputs=outputs)
+        def work(
+            servable: Servable, cancellation: CancellationManager
+        ) -> predict_pb2.PredictResponse:
+            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            inputs = servable.read(name, request.inputs, self.max_bytes)
+            results = servable.predict(name, inputs, tuple(request.output_filter), cancellation)
+            response = predict_pb2.PredictResponse()
+            response.model_spec.name = request.model_spec.name
+            response.model_spec.signature_name = name
+            response.model_spec.version.value = servable.version
+            for output, values in results.items():
+                response.outputs[output].CopyFrom(tf.make_tensor_proto(values))
+            return response
 
-    def GetModelMetadata(
+        async with _abort_on_failure(context):
+            _require_spec(request)
+            return await self.service.compute(request.model_spec, work, context.time_remaining())
+
+    async def GetModelMetadata(
         self,
         request: get_model_metadata_pb2.GetModelMetadataRequest,
-        context: grpc.ServicerContext,
+        context: grpc.aio.ServicerContext,
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        with _abort_on_failure(context):
+        async with _abort_on_failure(context):
             _require_spec(request)
             return self.service.metadata(request.model_spec, request.metadata_field)
 
@@ -113,22 +120,27 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, service: Service):
         self.service = service
 
-    def GetModelStatus(
-        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+    async def GetModelStatus(
+        self,
+        request: get_model_status_pb2.GetModelStatusRequest,
+        context: grpc.aio.ServicerContext,
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        with _abort_on_failure(context):
+        async with _abort_on_failure(context):
             _require_spec(request)
             return self.service.status(request.model_spec)
 
 
-@contextmanager
-def _abort_on_failure(context: grpc.ServicerContext) -> Iterator[None]:
+@asynccontextmanager
+async def _abort_on_failure(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
     try:
         yield
     except StatusError as error:
-        context.abort(error.code, str(error))
+        await context.abort(error.code, str(error))
+    except Exception:
+        logger.exception("request failed")
+        await context.abort(grpc.StatusCode.INTERNAL, "The server failed; its log says why.")
 
 
-def _require_spec(request: predict_pb2.PredictRequest) -> None:
+def _require_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")

@@ -1,22 +1,20 @@
-"""The REST side: predict, metadata and status over HTTP/1.1."""
+"""The REST side: predict, metadata and status over HTTP/1.1, by aiohttp."""
 
+import asyncio
 import json
 import logging
 import re
-import threading
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import grpc
+from aiohttp import web
 from google.protobuf.json_format import MessageToDict
+from tensorflow.python.eager.cancellation import CancellationManager
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
 from qdnet_keras.server.rest_json import answer, parse_body, read_inputs
+from qdnet_keras.server.servable import DEFAULT_SIGNATURE, Servable
 from qdnet_keras.server.service import METADATA_FIELD, Service
 from qdnet_keras.server.status import StatusError, invalid
 
@@ -32,85 +30,91 @@ class RestApi:
     """A REST server over a `Service`.
 
     Args:
-        host, port: Where to listen; port 0 takes a free one, see `port`.
-        max_bytes: Largest body; larger ones are refused unread.
-        timeout: Seconds that a request may take, queueing included.
-
-    Raises:
-        OSError: If the address cannot be bound.
+        max_bytes: Largest body; larger ones are refused with 413.
+        timeout: Seconds that a request may take, the arrival of its body and queueing included.
     """
 
-    def __init__(self, service: Service, host: str, port: int, max_bytes: int, timeout: float):
-        handler = type(
-            "Handler",
-            (_Handler,),
-            {"service": service, "max_bytes": max_bytes, "answer_within": timeout},
+    def __init__(self, service: Service, max_bytes: int, timeout: float):
+        self._service = service
+        self._timeout = timeout
+        app = web.Application(client_max_size=max_bytes)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            keepalive_timeout=IDLE_SECONDS,
+            handler_cancellation=True,  # when the client goes
+            shutdown_timeout=1.0,
         )
-        self._server = ThreadingHTTPServer((host, port), handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
+        self._site: web.TCPSite | None = None
 
-    def start(self) -> None:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    async def start(self, host: str, port: int) -> int:
+        """Answers from now on. Returns the port, a free one for 0. Raises `OSError`."""
+        await self._runner.setup()
+        self._site = web.TCPSite(self._runner, host, port)
+        await self._site.start()
+        return self._runner.addresses[0][1]
 
-    def stop_accepting(self) -> None:
-        self._server.shutdown()
-        self._server.socket.close()
+    async def stop_accepting(self) -> None:
+        if self._site is not None:
+            await self._site.stop()
 
+    async def stop(self) -> None:
+        """Breaks off what is under way."""
+        await self._runner.cleanup()
 
-class _Handler(BaseHTTPRequestHandler):
-    service: Service
-    max_bytes: int
-    answer_within: float
-    protocol_version = "HTTP/1.1"
-    timeout = IDLE_SECONDS
-
-    def do_POST(self) -> None:
-        self._answer(self._predict, self.service.admission.place())
-
-    def do_GET(self) -> None:
-        self._answer(self._describe, nullcontext())  # however busy the server is
-
-    def _answer(self, compute: Callable[[], dict[str, Any]], place: AbstractContextManager) -> None:
+    async def _handle(self, request: web.Request) -> web.Response:
         try:
-            with place:
-                self._send(HTTPStatus.OK, compute())
-                return
+            if request.method == "POST":
+                return _response(200, await self._predict(request))
+            return _response(200, json.dumps(self._describe(request)))
         except StatusError as error:
-            status, reply = error.http_status, {"error": str(error)}
-            self._discard_body()
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
-            return
-        except Exception as error:
+            return _failure(error.http_status, str(error))
+        except web.HTTPRequestEntityTooLarge:
+            return _failure(413, "The body is larger than this server takes.")
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception:
             logger.exception("request failed")
-            status, reply = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)}
-        self._send(status, reply)
+            return _failure(500, "The server failed; its log says why.")
 
-    def _predict(self) -> dict[str, Any]:
-        deadline = time.monotonic() + self.answer_within
-        match = PREDICT.fullmatch(urlsplit(self.path).path)
-        body = self._body()
+    async def _predict(self, request: web.Request) -> str:
+        began = asyncio.get_running_loop().time()
+        match = PREDICT.fullmatch(_path(request))
         if match is None:
-            raise self._malformed()
+            raise _malformed(request)
         spec = _spec(*match.groups())
-        with self.service.admission.run(deadline):
-            document = parse_body(body)
-            spec.signature_name = document.get("signature_name", "")
-            with self.service.versions.use(self.service.version_of(spec)) as servable:
-                inputs = read_inputs(document, servable.signature(spec.signature_name))
-            _, results = self.service.predict(spec, inputs, deadline=deadline)
-            return answer(results, rows="instances" in document)
+        body = await self._body(request)
 
-    def _describe(self) -> dict[str, Any]:
-        match = DESCRIBE.fullmatch(urlsplit(self.path).path)
-        if match is None:
-            raise self._malformed()
+        def work(servable: Servable, cancellation: CancellationManager) -> str:
+            document = parse_body(body)
+            name = document.get("signature_name") or DEFAULT_SIGNATURE
+            inputs = read_inputs(document, servable.signature(name))
+            results = servable.predict(name, inputs, (), cancellation)
+            return json.dumps(answer(results, rows="instances" in document))
+
+        spent = asyncio.get_running_loop().time() - began
+        return await self._service.compute(spec, work, max(self._timeout - spent, 0.0))
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await request.read()
+        except TimeoutError:
+            raise StatusError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"The body did not arrive within {self._timeout:g} seconds.",
+            ) from None
+
+    def _describe(self, request: web.Request) -> dict[str, Any]:
+        match = DESCRIBE.fullmatch(_path(request))
+        if match is None or request.method != "GET":
+            raise _malformed(request)
         *named, metadata = match.groups()
         spec = _spec(*named)
         if not metadata:
-            return _to_dict(self.service.status(spec))
-        response = self.service.metadata(spec, [METADATA_FIELD])
+            return _to_dict(self._service.status(spec))
+        response = self._service.metadata(spec, [METADATA_FIELD])
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata[METADATA_FIELD].Unpack(signatures)
         return {
@@ -118,52 +122,22 @@ class _Handler(BaseHTTPRequestHandler):
             "metadata": {METADATA_FIELD: _to_dict(signatures)},
         }
 
-    def _body(self) -> bytes:
-        length = self.headers["Content-Length"] or ""
-        if not length.isdecimal():
-            raise invalid("The request has no Content-Length.")
-        if int(length) > self.max_bytes:
-            raise StatusError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"The body has {length} bytes, the limit is {self.max_bytes}.",
-            )
-        del self.headers["Content-Length"]  # nothing is left to discard
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            raise ConnectionError
-        return body
 
-    def _discard_body(self) -> None:
-        """Reads what a refused request still sends: it would not read the answer before."""
-        length = self.headers["Content-Length"]
-        if length is None and "Transfer-Encoding" not in self.headers:
-            return
-        self.close_connection = True
-        left = min(int(length), 10 * self.max_bytes) if length and length.isdecimal() else 0
-        try:
-            while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
-                left -= len(chunk)
-        except (ConnectionError, TimeoutError):
-            return
+def _path(request: web.Request) -> str:
+    """As it was sent, so that an encoded slash is no slash."""
+    return request.raw_path.partition("?")[0]
 
-    def _malformed(self) -> StatusError:
-        return invalid(f"Malformed request: {self.command} {self.path}")
 
-    def _send(self, status: int, reply: dict[str, Any]) -> None:
-        data = json.dumps(reply).encode()
-        try:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            if self.close_connection:
-                self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(data)
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
+def _malformed(request: web.Request) -> StatusError:
+    return invalid(f"Malformed request: {request.method} {request.raw_path}")
 
-    def log_message(self, format: str, *args: Any) -> None:
-        logger.debug(format, *args)
+
+def _response(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text, content_type="application/json")
+
+
+def _failure(status: int, sentence: str) -> web.Response:
+    return _response(status, json.dumps({"error": sentence}))
 
 
 def _spec(name: str, version: str | None, label: str | None) -> model_pb2.ModelSpec:

@@ -27,7 +27,8 @@ def parse_body(body: bytes) -> dict[str, Any]:
         raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(document, dict):
         raise invalid("JSON Parse error: the request is not an object")
-    if not isinstance(document.get("signature_name", ""), str):
+    name = document.get("signature_name", "")
+    if not isinstance(name, str) or not _is_unicode(name):
         raise invalid("'signature_name' key must be a string value.")
     if ("instances" in document) == ("inputs" in document):
         raise invalid("Give either an 'inputs' or an 'instances' key")
@@ -101,6 +102,8 @@ def _decoded(values: Any) -> Any:
     if isinstance(values, list):
         return [_decoded(value) for value in values]
     if isinstance(values, str):
+        if not _is_unicode(values):
+            raise invalid("JSON Parse error: half of a surrogate pair in a string")
         return values.encode()
     if not _is_base64(values):
         raise invalid("JSON Value not formatted correctly for base64 data")
@@ -108,6 +111,11 @@ def _decoded(values: Any) -> Any:
         return base64.b64decode(values["b64"], validate=True)
     except (binascii.Error, ValueError):
         raise invalid("Unable to base64 decode") from None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogates, which JSON can write and UTF-8 cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_base64(value: Any) -> bool:

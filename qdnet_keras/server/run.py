@@ -1,7 +1,7 @@
 """Starts the server, keeps to the newest version, and stops it without losing a request."""
 
+import asyncio
 import signal
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,13 @@ from pathlib import Path
 import tensorflow as tf
 
 from qdnet_keras.errors import PresetError, ServerError
-from qdnet_keras.server.admission import Admission
-from qdnet_keras.server.grpc_api import GrpcApi
+from qdnet_keras.files import reason
+from qdnet_keras.server.grpc_api import ANSWER_SECONDS, GrpcApi
 from qdnet_keras.server.rest_api import RestApi
 from qdnet_keras.server.service import Service
 from qdnet_keras.server.versions import Versions
+
+Announce = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -35,54 +37,90 @@ class Options:
 
     folder: Path
     name: str
-    host: str
-    port: int
-    rest_port: int | None
-    concurrency: int
-    queue: int
-    max_bytes: int
-    rest_timeout: float
-    poll: float
-    grace: float
-    warm_up: bool
+    host: str = "127.0.0.1"
+    port: int = 8500
+    rest_port: int | None = None
+    concurrency: int = 2
+    queue: int = 16
+    max_bytes: int = 128_000_000
+    rest_timeout: float = 30.0
+    poll: float = 1.0
+    grace: float = 30.0
+    warm_up: bool = True
 
 
-def serve(options: Options, announce: Callable[[int, int | None], None]) -> int:
+def serve(options: Options, announce: Announce) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is under way and returns.
 
     Args:
         announce: Called with the ports of gRPC and REST when requests are answered.
 
-    Returns:
-        How many requests were not answered within the grace. Their threads still compute: leave
-        the process by `os._exit`, which does not wait for them.
-
     Raises:
         PresetError: If the folder holds no version that loads.
-        ServerError: If a port cannot be used.
+        ServerError: If a port cannot be used, or requests were broken off after the grace.
     """
+
+    async def until_told() -> None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await serve_until(stopping, options, announce)
+
+    asyncio.run(until_told())
+
+
+async def serve_until(stopping: asyncio.Event, options: Options, announce: Announce) -> None:
+    """As `serve`, until `stopping` is set."""
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
     versions = Versions(options.name, options.folder, options.warm_up)
-    service = Service(versions, Admission(options.concurrency, options.queue))
-    grpc_api, rest_api = _listen(service, options)  # loading takes long: a taken port is told first
-    versions.refresh()
-    _require_version(versions)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    grpc_api.start()
-    if rest_api is not None:
-        rest_api.start()
-    announce(grpc_api.port, rest_api.port if rest_api else None)
-    while not stopping.wait(options.poll):
-        versions.refresh()
-    service.admission.close()
-    grpc_api.announce_stop()
-    if rest_api is not None:
-        rest_api.stop_accepting()
-    unanswered = service.admission.wait_until_idle(options.grace)
-    grpc_api.stop()
-    return unanswered
+    service = Service(versions, options.concurrency, options.queue)
+    grpc_api, rest_api, rest_port = await _listen(service, options)
+    seconds_to_answer = 0.0
+    try:
+        await asyncio.to_thread(versions.refresh)
+        _require_version(versions)
+        await grpc_api.announce_ready()
+        announce(grpc_api.port, rest_port)
+        while not stopping.is_set():
+            try:
+                await asyncio.wait_for(stopping.wait(), options.poll)
+            except TimeoutError:
+                await asyncio.to_thread(versions.refresh)
+        service.admission.close()
+        await grpc_api.announce_stop()
+        await rest_api.stop_accepting()
+        unanswered = await service.admission.wait_until_idle(options.grace)
+        if unanswered:
+            raise ServerError(
+                f"{unanswered} requests were broken off after {options.grace:g} s; give --grace "
+                "more."
+            )
+        seconds_to_answer = ANSWER_SECONDS
+    finally:
+        await rest_api.stop()
+        await grpc_api.stop(seconds_to_answer)
+
+
+async def _listen(service: Service, options: Options) -> tuple[GrpcApi, RestApi, int | None]:
+    """Answers at both ports, though nothing is loaded. A port that is taken is told first."""
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    port = options.port
+    rest_api, rest_port = RestApi(service, options.max_bytes, options.rest_timeout), None
+    try:
+        grpc_api = GrpcApi(service, f"{host}:{port}", options.max_bytes)
+        if options.rest_port is not None:
+            port = options.rest_port
+            rest_port = await rest_api.start(options.host, port)
+    except (OSError, RuntimeError) as error:
+        await rest_api.stop()
+        why = reason(error) if isinstance(error, OSError) else "it is in use or not this machine's"
+        raise ServerError(
+            f"The server cannot listen at {host}:{port} ({why}); choose another port."
+        ) from error
+    await grpc_api.start()
+    return grpc_api, rest_api, rest_port
 
 
 def _require_version(versions: Versions) -> None:
@@ -97,21 +135,3 @@ def _require_version(versions: Versions) -> None:
                 f"{versions.folder / str(version)} cannot be loaded ({status.message}); export "
                 "it again."
             )
-
-
-def _listen(service: Service, options: Options) -> tuple[GrpcApi, RestApi | None]:
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    port = options.port
-    try:
-        grpc_api = GrpcApi(service, f"{host}:{port}", options.max_bytes)
-        if options.rest_port is None:
-            return grpc_api, None
-        port = options.rest_port
-        return grpc_api, RestApi(
-            service, options.host, port, options.max_bytes, options.rest_timeout
-        )
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "the address is in use or not this machine's"
-        raise ServerError(
-            f"The server cannot listen at {host}:{port} ({reason}); choose another port."
-        ) from error

@@ -1,20 +1,27 @@
-"""One version of a model in memory: a session with the SavedModel's graph and variables."""
+"""One version of a model in memory."""
 
+import itertools
 import math
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.python.eager import context, execute
+from tensorflow.python.eager.cancellation import CancellationManager
 from tensorflow_serving.apis import prediction_log_pb2
 
 from qdnet_keras.server.status import StatusError, from_tensorflow, invalid
 
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+STRING_BYTES = 64  # that an empty string takes in memory
+
+Arrays = Mapping[str, np.ndarray]
 
 
 class Servable:
@@ -30,110 +37,141 @@ class Servable:
 
     def __init__(self, folder: Path, version: int):
         self.version = version
-        options = tf.compat.v1.ConfigProto(allow_soft_placement=True)
-        options.gpu_options.allow_growth = True
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=options)
-        with self._session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.loader.load(
-                self._session, [tf.saved_model.SERVING], str(folder)
-            )
-        self._session.graph.finalize()
-        self.signatures = dict(meta_graph.signature_def)
+        saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        self.signatures: dict[str, meta_graph_pb2.SignatureDef] = {
+            name: signature
+            for name, signature in saved.meta_graphs[0].signature_def.items()
+            if not name.startswith("__")  # of the loader, not for clients
+        }
+        self._model = tf.saved_model.load(str(folder), [tf.saved_model.SERVING])
 
     def warm_up(self, folder: Path) -> int:
         """Runs the requests that the export recorded; returns their number."""
         if not (folder / WARMUP).is_file():
             return 0
         count = 0
-        for record in tf.compat.v1.io.tf_record_iterator(str(folder / WARMUP)):
+        for record in tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator():
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            inputs = {name: to_array(name, tensor) for name, tensor in request.inputs.items()}
-            self.predict(request.model_spec.signature_name, inputs)
+            name = request.model_spec.signature_name
+            self.predict(name, self.read(name, request.inputs), (), CancellationManager())
             count += 1
         return count
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
-        """The signature of a name, the default one for "".
+        """The signature of a name.
 
         Raises:
             StatusError: FAILED_PRECONDITION, if there is none.
         """
-        name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise StatusError(
                 grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
             )
         return self.signatures[name]
 
+    def read(
+        self,
+        signature_name: str,
+        tensors: Mapping[str, tensor_pb2.TensorProto],
+        max_bytes: float = math.inf,
+    ) -> dict[str, np.ndarray]:
+        """The arrays in a message, by the signature's names.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, if names or types are not those of the signature, or a
+                tensor is damaged or larger than `max_bytes`.
+        """
+        signature = self.signature(signature_name)
+        _check_inputs(signature, set(tensors))
+        for name, tensor in tensors.items():
+            _check_type(name, tensor.dtype, signature.inputs[name])
+        return {name: _to_array(name, tensor, max_bytes) for name, tensor in tensors.items()}
+
     def predict(
         self,
         signature_name: str,
-        inputs: dict[str, np.ndarray],
-        outputs: tuple[str, ...] = (),
-        deadline: float = math.inf,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        cancellation: CancellationManager,
     ) -> dict[str, np.ndarray]:
         """Runs a signature.
 
         Args:
-            signature_name: Its name, or "" for the default.
-            inputs: Arrays by the signature's names.
-            outputs: Names of the outputs wanted, by default all.
-            deadline: On `time.monotonic`; the computation is cancelled when it passes.
+            signature_name: Its name.
+            inputs: Arrays by the signature's names, of its types.
+            outputs: Names of the outputs wanted; none: all.
+            cancellation: Ends the computation.
 
         Raises:
             StatusError: With the code that TF-Serving gives.
         """
         signature = self.signature(signature_name)
-        _check_names(signature, inputs, outputs)
+        _check_inputs(signature, set(inputs))
+        _check_outputs(signature, outputs)
         for name, values in inputs.items():
-            _check_type(name, values, signature.inputs[name])
-        fetches = {name: signature.outputs[name].name for name in outputs or signature.outputs}
-        feeds = {signature.inputs[name].name: values for name, values in inputs.items()}
+            _check_shape(name, values, signature.inputs[name])
+        tensors = {
+            name: tf.constant(values, tf.as_dtype(signature.inputs[name].dtype))
+            for name, values in inputs.items()
+        }
         try:
-            return self._session.run(fetches, feeds, options=_run_options(deadline))
+            results = _run(self._model.signatures[signature_name], tensors, cancellation)
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from None
-        except (TypeError, ValueError) as error:  # of a shape that the signature rules out
-            raise invalid(str(error)) from None
-
-    def close(self) -> None:
-        self._session.close()
+        return {name: results[name].numpy() for name in outputs or signature.outputs}
 
 
-def to_array(name: str, tensor: tensor_pb2.TensorProto, max_bytes: float = math.inf) -> np.ndarray:
+def _run(
+    function: Any, tensors: Mapping[str, tf.Tensor], cancellation: CancellationManager
+) -> dict[str, tf.Tensor]:
+    """What `function(**tensors)` gives, with a cancellation of its own.
+
+    TensorFlow's own context manager for that holds for all threads of a process together.
+    """
+    _, keywords = function.structured_input_signature
+    inputs = [tensors[name] for name in tf.nest.flatten({name: name for name in keywords})]
+    outputs = execute.execute_with_cancellation(
+        function.name,
+        num_outputs=len(function.outputs),
+        inputs=[*inputs, *function.captured_inputs],
+        attrs=tuple(itertools.chain(*context.context().function_call_options.as_attrs().items())),
+        ctx=context.context(),
+        cancellation_manager=cancellation,
+    )
+    return tf.nest.pack_sequence_as(function.structured_outputs, outputs)
+
+
+def _to_array(name: str, tensor: tensor_pb2.TensorProto, max_bytes: float) -> np.ndarray:
     """The array in a message.
 
     A message of a few bytes can announce any size and let one value fill it, so the size is
     checked first.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, if it is damaged or larger than `max_bytes`.
     """
     try:
         dtype = tf.as_dtype(tensor.dtype)
         sizes = [dim.size for dim in tensor.tensor_shape.dim]
         if tensor.tensor_shape.unknown_rank or min(sizes, default=0) < 0:
             raise ValueError
-        if math.prod(sizes) * max(dtype.size or 1, 1) > max_bytes:
+        each = STRING_BYTES if dtype == tf.string else dtype.size
+        if math.prod(sizes) * each > max_bytes:
             raise invalid(f"tensor {name} {sizes} exceeds the limit of {max_bytes:g} bytes")
         return tf.make_ndarray(tensor)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise invalid(f"tensor parsing error: {name}") from error
 
 
-def _check_names(
-    signature: meta_graph_pb2.SignatureDef,
-    inputs: dict[str, np.ndarray],
-    outputs: tuple[str, ...],
-) -> None:
-    if inputs.keys() != signature.inputs.keys():
-        extra = ",".join(sorted(inputs.keys() - signature.inputs.keys()))
-        missing = ",".join(sorted(signature.inputs.keys() - inputs.keys()))
+def _check_inputs(signature: meta_graph_pb2.SignatureDef, names: set[str]) -> None:
+    wanted = set(signature.inputs)
+    if names != wanted:
+        extra, missing = (",".join(sorted(few)) for few in (names - wanted, wanted - names))
         raise invalid(
-            f"input size does not match signature: {len(inputs)}!={len(signature.inputs)}. "
+            f"input size does not match signature: {len(names)}!={len(wanted)}. "
             f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
         )
-    for name in outputs:
+
+
+def _check_outputs(signature: meta_graph_pb2.SignatureDef, names: tuple[str, ...]) -> None:
+    for name in names:
         if name not in signature.outputs:
             known = ",".join(sorted(signature.outputs))
             raise invalid(
@@ -142,15 +180,15 @@ def _check_names(
             )
 
 
-def _check_type(name: str, values: np.ndarray, info: meta_graph_pb2.TensorInfo) -> None:
-    expected = tf.as_dtype(info.dtype)
-    fits = values.dtype == object if expected == tf.string else values.dtype == expected
-    if not fits:
-        raise invalid(f"Expected input {name} to be {expected.name} but got {values.dtype}.")
+def _check_type(name: str, dtype: int, info: meta_graph_pb2.TensorInfo) -> None:
+    if dtype != info.dtype:
+        raise invalid(
+            f"Expected input {name} to be {tf.as_dtype(info.dtype).name} and not TensorFlow's type "
+            f"{dtype}."
+        )
 
 
-def _run_options(deadline: float) -> tf.compat.v1.RunOptions | None:
-    if math.isinf(deadline):
-        return None
-    milliseconds = max(1, round((deadline - time.monotonic()) * 1000))
-    return tf.compat.v1.RunOptions(timeout_in_ms=min(milliseconds, 2**31 - 1))
+def _check_shape(name: str, values: np.ndarray, info: meta_graph_pb2.TensorInfo) -> None:
+    expected = tf.TensorShape(info.tensor_shape)
+    if not expected.is_compatible_with(values.shape):
+        raise invalid(f"Expected input {name} to be of shape {expected} but got {values.shape}.")

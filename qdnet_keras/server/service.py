@@ -1,55 +1,72 @@
 """What the server answers, whatever the protocol."""
 
-import math
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import grpc
-import numpy as np
+from tensorflow.python.eager.cancellation import CancellationManager
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from qdnet_keras.server.admission import Admission
-from qdnet_keras.server.servable import DEFAULT_SIGNATURE
+from qdnet_keras.server.servable import Servable
 from qdnet_keras.server.status import StatusError, invalid, not_found
 from qdnet_keras.server.versions import Versions
 
 METADATA_FIELD = "signature_def"
 
+Answer = TypeVar("Answer")
+Work = Callable[[Servable, CancellationManager], Answer]
+
 
 class Service:
-    """Predictions, metadata and status of one model."""
+    """Predictions, metadata and status of one model.
 
-    def __init__(self, versions: Versions, admission: Admission):
+    Args:
+        versions: The model's.
+        concurrency, queue: Requests that compute, and that wait, at a time.
+    """
+
+    def __init__(self, versions: Versions, concurrency: int, queue: int):
         self.versions = versions
-        self.admission = admission
+        self.admission = Admission(concurrency, queue)
+        self._pool = ThreadPoolExecutor(concurrency)
 
-    def version_of(self, spec: model_pb2.ModelSpec) -> int | None:
-        """The version that a request names, None for the newest.
+    async def compute(
+        self, spec: model_pb2.ModelSpec, work: Work[Answer], seconds: float | None
+    ) -> Answer:
+        """Runs `work` in a thread, with the version that the request names.
+
+        Where nobody wants the answer any more (cancelled, out of time), the computation ends.
+
+        Args:
+            spec: Name, and version or label, of the request.
+            work: Called with the loaded version and what cancels its computation.
+            seconds: That waiting and computing may take together; None: any time.
 
         Raises:
-            StatusError: NOT_FOUND for another model, INVALID_ARGUMENT for a label.
+            StatusError: DEADLINE_EXCEEDED, what `Admission.place` raises, or what `work` does.
         """
-        if spec.version_label:
-            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-        version = spec.version.value if spec.HasField("version") else None
-        if spec.name != self.versions.name:
-            raise not_found(spec.name, version)
-        return version
+        version = self._version_of(spec)
+        cancellation = CancellationManager()
 
-    def predict(
-        self,
-        spec: model_pb2.ModelSpec,
-        inputs: dict[str, np.ndarray],
-        outputs: tuple[str, ...] = (),
-        deadline: float = math.inf,
-    ) -> tuple[model_pb2.ModelSpec, dict[str, np.ndarray]]:
-        """Runs a signature; returns what was used and the arrays. Raises `StatusError`."""
-        with self.versions.use(self.version_of(spec)) as servable:
-            results = servable.predict(spec.signature_name, inputs, outputs, deadline)
-            used = model_pb2.ModelSpec(
-                name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE
-            )
-            used.version.value = servable.version
-            return used, results
+        def run() -> Answer:
+            with self.versions.use(version) as servable:
+                return work(servable, cancellation)
+
+        with self.admission.place():
+            future = self._pool.submit(run)
+            try:
+                async with asyncio.timeout(seconds):
+                    return await asyncio.wrap_future(future)
+            except TimeoutError:
+                raise StatusError(
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                    f"The request was not answered within {seconds or 0:.3g} seconds.",
+                ) from None
+            finally:
+                cancellation.start_cancel()
 
     def metadata(
         self, spec: model_pb2.ModelSpec, fields: Iterable[str]
@@ -62,7 +79,7 @@ class Service:
             if field != METADATA_FIELD:
                 raise invalid(f"Metadata field {field} is not supported")
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        with self.versions.use(self.version_of(spec)) as servable:
+        with self.versions.use(self._version_of(spec)) as servable:
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signatures)
             response.metadata[METADATA_FIELD].Pack(signatures)
             response.model_spec.name = spec.name
@@ -71,6 +88,7 @@ class Service:
 
     def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
         """States of one version, or of all that the server has seen. Raises `StatusError`."""
+        _refuse_label(spec)
         known = self.versions.status if spec.name == self.versions.name else {}
         if spec.HasField("version"):
             known = {key: value for key, value in known.items() if key == spec.version.value}
@@ -85,3 +103,16 @@ class Service:
             entry.status.error_code = status.code.value[0]
             entry.status.error_message = status.message
         return response
+
+    def _version_of(self, spec: model_pb2.ModelSpec) -> int | None:
+        """The version that a request names, None for the newest. Raises `StatusError`."""
+        _refuse_label(spec)
+        version = spec.version.value if spec.HasField("version") else None
+        if spec.name != self.versions.name:
+            raise not_found(spec.name, version)
+        return version
+
+
+def _refuse_label(spec: model_pb2.ModelSpec) -> None:
+    if spec.version_label:
+        raise invalid(f"Unrecognized servable version label: {spec.version_label}")

@@ -1,5 +1,7 @@
 """Status codes of failed requests, in gRPC, HTTP and TensorFlow."""
 
+import re
+
 import grpc
 import tensorflow as tf
 
@@ -20,6 +22,9 @@ HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
+_ADDED = re.compile(
+    r"Graph execution error:|Detected at node .*|<stack traces unavailable>| \[Op:\S+\]$"
+)
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -27,7 +32,7 @@ class StatusError(Exception):
     """A request that failed with one of gRPC's codes and a sentence."""
 
     def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message[:MESSAGE_LIMIT])
+        super().__init__(message.encode(errors="replace").decode()[:MESSAGE_LIMIT])
         self.code = code
 
     @property
@@ -47,6 +52,5 @@ def not_found(model: str, version: int | None) -> StatusError:
 
 def from_tensorflow(error: tf.errors.OpError) -> StatusError:
     """What TF-Serving would answer, without what Python adds to the message."""
-    message = (error.message or "").removeprefix("Graph execution error:").strip()
-    message = message.split("\nDetected at node")[0].strip()
+    message = _ADDED.sub("", error.message or "").strip()
     return StatusError(_BY_NUMBER.get(error.error_code, grpc.StatusCode.UNKNOWN), message)

@@ -11,7 +11,7 @@ import grpc
 from tensorflow_serving.apis import get_model_status_pb2
 
 from qdnet_keras.server.servable import Servable
-from qdnet_keras.server.status import not_found
+from qdnet_keras.server.status import StatusError, not_found
 
 State = get_model_status_pb2.ModelVersionStatus
 logger = logging.getLogger("qdnet_keras.server")
@@ -98,10 +98,14 @@ class Versions:
         """The version asked for, kept loaded meanwhile; None is the present one.
 
         Raises:
-            StatusError: NOT_FOUND, if it is not loaded.
+            StatusError: NOT_FOUND, if it is not loaded; UNAVAILABLE, while the first one loads.
         """
         with self._lock:
             servable = self._current
+            if servable is None and self._is_loading():
+                raise StatusError(
+                    grpc.StatusCode.UNAVAILABLE, f"The model {self.name} is loading; try again."
+                )
             if servable is None or version not in (None, servable.version):
                 raise not_found(self.name, version)
             self._users[servable] += 1
@@ -114,8 +118,10 @@ class Versions:
             if retired:
                 self._unload(servable)
 
+    def _is_loading(self) -> bool:
+        return not self.status or State.LOADING in {known.state for known in self.status.values()}
+
     def _unload(self, servable: Servable) -> None:
         del self._users[servable]
-        servable.close()
         self.status[servable.version] = VersionStatus(State.END)
         logger.info("version %d of %s is unloaded", servable.version, self.name)
