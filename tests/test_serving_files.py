@@ -19,7 +19,7 @@ KUBERNETES = SERVING / "kubernetes"
 MANIFESTS = sorted(
     path
     for path in KUBERNETES.rglob("*.yaml")
-    if path.name not in ("kustomization.yaml", "prometheus-adapter.yaml")
+    if path.name not in ("kustomization.yaml", "prometheus-adapter.yaml", "kserve.yaml")
 )
 # As Prometheus sees them, from the monitors in TF-Serving's and TensorFlow's source.
 METRICS = {
@@ -128,11 +128,80 @@ def test_what_compose_mounts_and_names_exists():
     for service in services.values():
         for volume in service["volumes"]:
             source = volume.split(":")[0]
+            if not source.startswith((".", "$")):
+                assert source in compose()["volumes"]
             assert not source.startswith(".") or (SERVING / source).exists(), source
     for name in re.findall(r"=/config/(\S+)", services["serving-cpu"]["command"]):
         assert (CONFIG / name).is_file()
     provider = yaml.safe_load((CONFIG / "grafana/dashboards.yaml").read_text())["providers"][0]
     assert any(provider["options"]["path"] in volume for volume in services["grafana"]["volumes"])
+
+
+def test_a_server_hears_sigterm_and_everything_has_a_limit_of_memory():
+    """TF-Serving has no handler for SIGTERM: as process 1, or behind a shell, it does not end."""
+    services = compose()["services"]
+    for variant in ("cpu", "gpu"):
+        service = services[f"serving-{variant}"]
+        assert service["init"] is True
+        assert service["entrypoint"][0] == "tensorflow_model_server"
+        assert service["platform"] == "linux/amd64"
+        (pod,) = (d["spec"]["template"]["spec"] for d in of_kind(variant, "Deployment"))
+        (container,) = pod["containers"]
+        assert pod["shareProcessNamespace"] is True
+        assert container["command"] == ["tensorflow_model_server"]
+        assert pod["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+        pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        (timeout,) = (a for a in container["args"] if a.startswith("--rest_api_timeout_in_ms="))
+        assert int(timeout.partition("=")[2]) / 1000 < pause < pod["terminationGracePeriodSeconds"]
+    assert all("mem_limit" in service for service in services.values())
+
+
+def test_a_gpu_server_has_time_and_a_place_for_compiled_kernels():
+    (deployment,) = of_kind("gpu", "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 30 * 60
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    places = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    mount = places[environment["CUDA_CACHE_PATH"]]
+    assert not mount.get("readOnly")
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    claims = {claim["metadata"]["name"] for claim in of_kind("gpu", "PersistentVolumeClaim")}
+    assert volumes[mount["name"]]["persistentVolumeClaim"]["claimName"] in claims
+    assert "CUDA_CACHE_PATH" in compose()["services"]["serving-gpu"]["environment"]
+
+
+def test_only_the_gateway_other_clients_and_prometheus_reach_the_servers():
+    (policy,) = of_kind("cpu", "NetworkPolicy")
+    (deployment,) = of_kind("cpu", "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert policy["spec"]["egress"] == []
+    clients, prometheus = policy["spec"]["ingress"]
+    assert {port["port"] for port in prometheus["ports"]} == {8501}
+    (selector,) = clients["from"]
+    gateway, service = documents(KUBERNETES / "gateway/gateway.yaml")
+    template = gateway["spec"]["template"]
+    assert selector["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    upstreams = re.findall(r"server (\w+):(\d+);", (SERVING / "gateway/nginx.conf").read_text())
+    names = {service["metadata"]["name"] for service in of_kind("cpu", "Service")}
+    aliases = compose()["services"]["serving-cpu"]["networks"]["default"]["aliases"]
+    for host, port in upstreams:
+        assert host in names and host in aliases
+        assert port in ("8500", "8501")
+
+
+def test_kserve_serves_the_same_model_in_the_same_version():
+    (service,) = documents(KUBERNETES / "kserve.yaml")
+    assert (service["kind"], service["metadata"]["name"]) == ("InferenceService", "qdnet")
+    model = service["spec"]["predictor"]["model"]
+    assert model["modelFormat"] == {"name": "tensorflow"}
+    image = compose()["services"]["serving-cpu"]["image"]
+    assert image.endswith(f":{model['runtimeVersion']}")
+    (claim,) = documents(KUBERNETES / "base/models.yaml")
+    assert model["storageUri"] == f"pvc://{claim['metadata']['name']}/qdnet"
 
 
 def test_the_health_check_asks_for_metadata():
@@ -182,8 +251,8 @@ def test_a_variant_is_complete_and_its_parts_find_each_other(variant):
     assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert scaler["spec"]["minReplicas"] > budget["spec"]["maxUnavailable"]
     volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
-    (claim,) = of_kind(variant, "PersistentVolumeClaim")
-    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    claims = {claim["metadata"]["name"] for claim in of_kind(variant, "PersistentVolumeClaim")}
+    assert volumes["models"]["persistentVolumeClaim"]["claimName"] in claims
     (config,) = of_kind(variant, "ConfigMap")
     assert volumes["config"]["configMap"]["name"] == config["metadata"]["name"]
 
