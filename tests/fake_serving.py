@@ -89,10 +89,12 @@ class FakeServing(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def _answer(self, request):
         inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        if request.model_spec.signature_name == "score_copy":
+            return _response(request, _scores(100 * inputs["copy"].mean((1, 2, 3))))
         pictures = [np.asarray(Image.open(io.BytesIO(data))) for data in inputs["image_bytes"]]
         scores = np.array([score_of(picture) for picture in pictures], np.float32)
         if request.model_spec.signature_name == "score_bytes":
-            outputs = {"score": scores, "score_std": scores / 10, "novelty": scores / 50}
+            outputs = _scores(scores)
         else:
             outputs = {
                 "image_bytes": np.array([_png(255 - picture) for picture in pictures], object),
@@ -101,10 +103,18 @@ class FakeServing(prediction_service_pb2_grpc.PredictionServiceServicer):
                 "epsilon": np.full(len(pictures), 0.5, np.float32),
                 "reached": np.abs(100 - scores - inputs["target"]) <= 1,
             }
-        response = predict_pb2.PredictResponse(model_spec=request.model_spec)
-        for name, array in outputs.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
-        return response
+        return _response(request, outputs)
+
+
+def _scores(scores: np.ndarray) -> dict[str, np.ndarray]:
+    return {"score": scores, "score_std": scores / 10, "novelty": scores / 50}
+
+
+def _response(request, outputs: dict[str, np.ndarray]) -> predict_pb2.PredictResponse:
+    response = predict_pb2.PredictResponse(model_spec=request.model_spec)
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return response
 
 
 class FakeRest:

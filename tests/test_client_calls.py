@@ -60,6 +60,20 @@ def test_score_takes_paths_bytes_and_arrays(serving, client, photo):
         client.score(pixels / 255)
 
 
+def test_copies_have_the_mean_of_their_picture_and_one_size_for_an_aspect(serving, client, photo):
+    pictures = [photo("a.png", (900, 600)), photo("b.jpg", (720, 480), 1)]
+    for picture in pictures:
+        expected = score_of(read_photo(picture).pixels)
+        assert client.score_copy(picture).score == pytest.approx(expected, abs=0.01)
+        pixels = read_photo(picture).pixels
+        assert client.score_copy(pixels, long_side=256).score == pytest.approx(expected, abs=0.01)
+    sizes = [
+        [dim.size for dim in request.inputs["copy"].tensor_shape.dim]
+        for request in serving.requests
+    ]
+    assert sizes == [[1, 341, 512, 3], [1, 171, 256, 3]] * 2
+
+
 def test_enhance_returns_what_the_server_rendered(client, photo):
     path = photo("a.jpg")
     pixels = read_photo(path).pixels

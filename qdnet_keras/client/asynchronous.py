@@ -13,6 +13,7 @@ from qdnet_keras.client.pictures import Picture
 from qdnet_keras.client.rest_transport import AsyncRestTransport
 from qdnet_keras.client.retries import Retries
 from qdnet_keras.client.transport import Arrays, AsyncTransport, CallError, Model
+from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.outcomes import Enhanced, Score
 
 
@@ -37,6 +38,11 @@ class AsyncClient(ClientBase):
         """See `Client.score`."""
         data = await asyncio.to_thread(pictures.to_score, picture)
         return calls.score_of(await self.predict("score_bytes", calls.score_inputs(data)))
+
+    async def score_copy(self, picture: Picture, long_side: int = WORKING_SIDE) -> Score:
+        """See `Client.score_copy`."""
+        copy = await asyncio.to_thread(pictures.to_copy, picture, long_side)
+        return calls.score_of(await self.predict("score_copy", {"copy": copy[None]}))
 
     async def enhance(self, picture: Picture, target: float) -> Enhanced:
         """See `Client.enhance`."""

@@ -15,6 +15,7 @@ from qdnet_keras.client.pictures import Picture
 from qdnet_keras.client.rest_transport import RestTransport
 from qdnet_keras.client.retries import Retries
 from qdnet_keras.client.transport import Arrays, CallError, Model, Transport
+from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.outcomes import Enhanced, Score
 
 CONNECT_SECONDS = 10.0
@@ -119,6 +120,19 @@ class Client(ClientBase):
             ServerError: The server cannot be reached, or refuses or fails.
         """
         return self.score_file(pictures.to_score(picture))
+
+    def score_copy(self, picture: Picture, long_side: int = WORKING_SIDE) -> Score:
+        """As `score`, but sends the working copy that the score is computed on.
+
+        It has a few hundred thousand pixels, however large the picture, and pictures of one aspect
+        have copies of one size, so that a server with batching joins their requests.
+
+        Args:
+            picture: As for `score`; reading files needs imagecodecs and tifffile.
+            long_side: That the model was exported with, pixels.
+        """
+        copy = pictures.to_copy(picture, long_side)
+        return calls.score_of(self.predict("score_copy", {"copy": copy[None]}))
 
     def enhance(self, picture: Picture, target: float) -> Enhanced:
         """Renders a picture at the score asked for, or as near to it as the model can.

@@ -8,6 +8,7 @@ packages that the client itself does without.
 import io
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,8 @@ MAX_PIXELS = 32_000_000  # of one picture; the exported graph refuses more
 MIN_SIDE = 32
 _BIT_DEPTH, _COLOUR_TYPE = 24, 25  # offsets in a PNG
 _GREY, _RGB = 0, 2
-_ORIENTATION = 274  # tag of EXIF
+_ORIENTATION, _EXIF_IFD, _COLOUR_SPACE, _SRGB = 274, 0x8769, 40961, 1  # of EXIF
+_CHUNKS_BEFORE_PIXELS = 4096  # bytes of a PNG in which its colour space is told
 _NOT_PLAIN = {"transparency", "gamma", "chromaticity"}
 
 
@@ -44,6 +46,22 @@ def to_render(picture: Picture) -> bytes:
     Raises `ImageError` also where the server cannot do that.
     """
     return _prepare(picture, renderable=True)
+
+
+def to_copy(picture: Picture, long_side: int) -> np.ndarray:
+    """The picture's working copy, float32 `[h, w, 3]` in 0..1, exactly as the package makes it.
+
+    Raises:
+        ImageError, MissingPackageError: As `to_score`.
+    """
+    if isinstance(picture, np.ndarray):
+        _check_pixels(picture)
+        pixels = picture
+    elif isinstance(picture, bytes):
+        pixels = _read(picture, "the picture").srgb
+    else:
+        pixels = _read(_load(Path(picture)), str(picture)).srgb
+    return _photo_files("The working copy").working_copy(pixels, long_side)
 
 
 def _prepare(picture: Picture, renderable: bool) -> bytes:
@@ -119,6 +137,10 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
         return False
     if image.format == "PNG" and (data[_BIT_DEPTH] != 8 or data[_COLOUR_TYPE] not in (_GREY, _RGB)):
         return False
+    if image.format == "PNG" and b"cICP" in data[:_CHUNKS_BEFORE_PIXELS]:
+        return False
+    if image.getexif().get_ifd(_EXIF_IFD).get(_COLOUR_SPACE, _SRGB) != _SRGB:
+        return False
     icc = image.info.get("icc_profile")
     return not icc or _is_srgb(icc)
 
@@ -131,14 +153,19 @@ def _is_srgb(icc: bytes) -> bool:
 
 
 def _read(data: bytes, name: str) -> "Photo":
+    return _photo_files(name).read_photo(data, name)
+
+
+def _photo_files(name: str) -> ModuleType:
+    """What reads all kinds of files and averages pictures; it needs more packages."""
     try:
-        from qdnet_keras.photos.files import read_photo
+        from qdnet_keras.photos import files
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            f"{name} is no plain 8-bit sRGB PNG or JPEG, and {error.name}, which would read it, is "
-            "not installed; install it, or convert the picture."
+            f"{name} needs {error.name}, which is not installed; install it, or give a plain 8-bit "
+            "sRGB PNG or JPEG."
         ) from None
-    return read_photo(data, name)
+    return files
 
 
 def _decodes_alike(photo: "Photo", data: bytes) -> bool:
@@ -164,10 +191,9 @@ def _encode(pixels: np.ndarray) -> bytes:
     """A PNG of uint8 or uint16 `[height, width, 3]`, see `to_file`."""
     height, width = pixels.shape[:2]
     if height * width > MAX_PIXELS:
-        from qdnet_keras.photos.files import from_float, working_copy
-
-        shrink = (MAX_PIXELS / 2 / (height * width)) ** 0.5
-        pixels = from_float(working_copy(pixels, round(shrink * max(height, width))), np.uint8)
+        files, shrink = _photo_files("The picture"), (MAX_PIXELS / 2 / (height * width)) ** 0.5
+        small = files.working_copy(pixels, round(shrink * max(height, width)))
+        pixels = files.from_float(small, np.uint8)
     elif pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     file = io.BytesIO()
