@@ -2,17 +2,22 @@
 
 import codecs
 import csv
+import fcntl
 import io
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from qdnet_keras.errors import DataError, OutputError
+
+_UNFINISHED = ".part"
+_SECONDS_TO_LOCK = 60.0  # in which a new folder is surely locked
 
 
 def reason(error: BaseException) -> str:
@@ -75,18 +80,47 @@ def write_text(path: Path, text: str) -> None:
 def new_folder(parent: Path) -> Iterator[Path]:
     """A hidden folder in `parent` to fill and rename; what is not renamed is removed at the end.
 
+    What a process that was killed has left is removed here too.
+
     Raises:
         OutputError: If it cannot be written.
     """
     make_folder(parent)
-    folder = parent / f".{secrets.token_hex(8)}.part"
+    _remove_abandoned(parent)
+    folder = parent / f".{secrets.token_hex(8)}{_UNFINISHED}"
     try:
         folder.mkdir()
-        yield folder
+        with _open_folder(folder) as handle:
+            with suppress(OSError):  # not every network file system has locks
+                _lock(handle)
+            yield folder
     except OSError as error:
         raise OutputError(f"{parent} cannot be written ({reason(error)}).") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Removes unfinished folders whose lock nobody holds, which ends with its process."""
+    for folder in parent.glob(f".*{_UNFINISHED}"):
+        with suppress(OSError), _open_folder(folder) as handle:
+            if time.time() - folder.stat().st_mtime > _SECONDS_TO_LOCK:
+                _lock(handle)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _open_folder(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Locks until the handle is closed. Raises `OSError` where it is locked, or cannot be."""
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def read_text(path: Path) -> str:

@@ -1,5 +1,6 @@
 """A tiny network saved as a preset, small photographs on disk, a fake server, for all tests."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,13 +62,22 @@ def photo(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder `qdnet` with the released network as version 1, whose working copies are small."""
-    from qdnet_keras import QDNet
-    from qdnet_keras.defaults import DEFAULT_PRESET
-    from qdnet_keras.export.saved_model import export
+    """Folder `qdnet` with the released network as version 1, whose working copies are small.
 
-    out = tmp_path_factory.mktemp("models") / "qdnet"
-    export(QDNet.from_preset(DEFAULT_PRESET), out, long_side=EXPORTED_SIDE)
+    All processes of a parallel run share it: the first that comes makes it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    out = shared / "models" / "qdnet"
+    with open(shared / "export.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "1").exists():
+            from qdnet_keras import QDNet
+            from qdnet_keras.defaults import DEFAULT_PRESET
+            from qdnet_keras.export.saved_model import export
+
+            export(QDNet.from_preset(DEFAULT_PRESET), out, long_side=EXPORTED_SIDE)
     return out
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import resource
 import subprocess
 import sys
 from importlib import resources
@@ -25,7 +26,7 @@ from qdnet_keras.export import warmup
 from qdnet_keras.export.saved_model import MAX_BATCH, export
 from qdnet_keras.model.enhancement import TOLERANCE, Enhanced, enhance_pixels
 from qdnet_keras.model.scoring import score_pixels
-from qdnet_keras.photos.files import read_photo
+from qdnet_keras.photos.files import read_photo, working_copy
 
 SAMPLES = Path(str(resources.files("qdnet_keras") / "samples"))
 PHOTOGRAPHS = [
@@ -40,7 +41,7 @@ SIZES = [
     (77, 113), (99, 99), (127, 40), (63, 129), (128, 43), (53, 300), (257, 65), (71, 331),
     (401, 117), (161, 523), (67, 83),
 ]  # fmt: skip
-SIGNATURES = {"score", "serving_default", "enhance", "score_bytes", "enhance_bytes"}
+SIGNATURES = {"score", "score_copy", "serving_default", "enhance", "score_bytes", "enhance_bytes"}
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -101,6 +102,13 @@ REFUSED = {
     "many": ("score", {"image": np.zeros((3, 4000, 3000, 3), np.uint8)}, "together"),
     "full": ("score", {"image": np.zeros((MAX_BATCH + 1, 32, 32, 3), np.uint8)}, "at most 32"),
     "strip": ("score", {"image": np.zeros((1, 32, 9000, 3), np.uint8)}, "256 times"),
+    "copy too large": (
+        "score_copy",
+        {"copy": np.zeros((1, 64, 129, 3), np.float32)},
+        "at most 128",
+    ),
+    "copy of NaN": ("score_copy", {"copy": np.full((1, 64, 64, 3), np.nan, np.float32)}, "0..1"),
+    "copy of 0..255": ("score_copy", {"copy": np.full((1, 64, 64, 3), 2, np.float32)}, "0..1"),
     "NaN": ("enhance", {"image": IMAGE, "target": targets(np.nan)}, "0..100"),
     "above": ("enhance", {"image": IMAGE, "target": targets(100.5)}, "0..100"),
     "infinite": ("enhance", {"image": IMAGE, "target": targets(-np.inf)}, "0..100"),
@@ -144,6 +152,9 @@ def answers(exported, wanted, tmp_path_factory) -> dict[str, list]:
         "refused": [request[:2] for request in REFUSED.values()],
         "default": [("serving_default", {"image": IMAGE})],
         "score": [("score", {"image": p[None]}) for p in PICTURES],
+        "copies": [
+            ("score_copy", {"copy": working_copy(p, EXPORTED_SIDE)[None]}) for p in PICTURES[:8]
+        ],
         "score batch": [("score", {"image": BATCH})],
         "score rows": [("score", {"image": row[None]}) for row in BATCH],
         "enhance": [("enhance", {"image": p[None], "target": targets(t)}) for p, t in both],
@@ -205,6 +216,12 @@ def test_renderings_equal_python(answers, model, wanted):
     assert 0 in epsilons
 
 
+def test_a_working_copy_made_by_the_client_gives_the_same_score(answers):
+    for whole, copy in zip(answers["score"], answers["copies"], strict=False):
+        for name, values in whole.items():
+            np.testing.assert_allclose(copy[name], values, atol=1e-5, err_msg=name)
+
+
 def test_rows_do_not_depend_on_their_batch(answers):
     (together,) = answers["score batch"]
     for row, answer in enumerate(answers["score rows"]):
@@ -244,7 +261,7 @@ def test_warm_up_records_hold_a_request_for_each_signature(exported):
     records = tf.data.TFRecordDataset(str(exported / "1" / warmup.FILE)).as_numpy_iterator()
     requests = [prediction_log_pb2.PredictionLog.FromString(r).predict_log.request for r in records]
     specs = {(request.model_spec.name, request.model_spec.signature_name) for request in requests}
-    assert specs == {("qdnet", name) for name in SIGNATURES - {"serving_default"}}
+    assert specs == {("qdnet", name) for name in SIGNATURES}
 
 
 @pytest.mark.parametrize("number", range(len(PHOTOGRAPHS)))
@@ -296,6 +313,13 @@ def test_versions_count_up_and_are_never_overwritten(quick, model, tmp_path):
     assert export(model, out).name == "13"
     with pytest.raises(OutputError, match="12 exists already"):
         export(model, out, 12)
+    (out / str(2**63)).mkdir()  # TF-Serving passes over it
+    assert export(model, out).name == "14"
+    (out / str(2**63)).rmdir()
+    (out / "14").rename(out / str(2**63 - 1))
+    with pytest.raises(OutputError, match="highest number"):
+        export(model, out)
+    (out / str(2**63 - 1)).rename(tmp_path / "moved")
     assert {entry.name for entry in out.iterdir()} == {"1", "2", "12", "13", "notes"}
 
 
@@ -308,8 +332,20 @@ def test_a_failed_export_leaves_nothing_behind(quick, model, tmp_path, monkeypat
         export(model, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file cannot be written"):
+    with pytest.raises(OutputError, match="file cannot be used as a folder"):
         export(model, tmp_path / "file")
+
+
+def test_a_full_disk_is_one_sentence(quick, model, tmp_path):
+    """As TensorFlow tells of it: a limit on the size of files stands for the end of the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OutputError, match=r"models cannot be written \(File too large\)\.$"):
+            export(model, tmp_path / "models")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_bank_is_needed_unless_the_sampler_is_the_prior(model, tmp_path, monkeypatch):
@@ -331,7 +367,10 @@ def test_command_line(quick, tiny_preset, tmp_path):
     again = CliRunner().invoke(app, [*arguments, "--version", "4"])
     assert again.exit_code == 7
     assert "exists already" in again.stderr
-    assert CliRunner().invoke(app, [*arguments, "--sampler", "best"]).exit_code == 2
+    for wrong in (["--sampler", "best"], ["--version", str(2**63)], ["--version", "0"]):
+        assert CliRunner().invoke(app, [*arguments, *wrong]).exit_code == 2
+    for tolerance in ("inf", "nan", "-1", "101"):
+        assert CliRunner().invoke(app, [*arguments, "--tolerance", tolerance]).exit_code == 2
     summary = CliRunner().invoke(app, arguments).stdout
     assert "version 5 of models" in summary
     assert "score(image uint8 [?])" in summary

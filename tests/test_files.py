@@ -4,6 +4,8 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,33 @@ def test_a_folder_stays_only_if_it_is_renamed(tmp_path):
     with pytest.raises(OutputError, match="out cannot be written"), new_folder(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"]
+
+
+KILLED = """if True:
+    import os, signal, sys
+    from pathlib import Path
+    from qdnet_keras.files import new_folder
+    with new_folder(Path(sys.argv[1])) as folder:
+        (folder / "file").write_text("x")
+        print(folder.name, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_fills_is_not(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as alive:
+        left, kept = (tmp_path / child.stdout.readline().strip() for child in (killed, alive))
+        killed.kill()
+        killed.wait()
+        with new_folder(tmp_path) as folder:
+            assert {left, kept, folder} == set(tmp_path.iterdir())  # too young to tell
+        for path in (left, kept):
+            os.utime(path, (0, 0))
+        with new_folder(tmp_path) as folder:
+            assert {kept, folder} == set(tmp_path.iterdir())
+        alive.stdin.close()
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8)

@@ -1,5 +1,6 @@
 """`qdnet-keras export`: a SavedModel for TF-Serving."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +17,14 @@ def run(
     ],
     preset: Preset = DEFAULT_PRESET,
     version: Annotated[
-        int | None, typer.Option(min=1, help="Version; without it one above the highest.")
+        int | None,
+        typer.Option(min=1, max=2**63 - 1, help="Version; without it one above the highest."),
     ] = None,
     sampler: Annotated[
         str, typer.Option(metavar="bank|prior", help="Where enhance takes new qualities from.")
     ] = "bank",
     tolerance: Annotated[
-        float, typer.Option(min=0, help="MOS within which a target counts as reached.")
+        float, typer.Option(min=0, max=100, help="MOS within which a target counts as reached.")
     ] = 1.0,
     working_size: WorkingSize = WORKING_SIDE,
     max_megapixels: Annotated[
@@ -41,6 +43,8 @@ def run(
 
     if sampler not in ("bank", "prior"):
         raise typer.BadParameter(f"{sampler!r} is neither bank nor prior.", param_hint="--sampler")
+    if math.isnan(tolerance):
+        raise typer.BadParameter("nan is no distance.", param_hint="--tolerance")
     preset_folder(preset)
     model = load_model(preset)
     from qdnet_keras.export.saved_model import describe, export

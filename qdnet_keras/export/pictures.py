@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from qdnet_keras.photos.files import MIN_SIDE
 
-BAND_VALUES = 1 << 22  # float32 values of the original held at a time
+BAND_VALUES = 1 << 21  # float64 values of the original held at a time
 MAX_ASPECT = 256  # long side to short side; the working copy of a longer strip would be too large
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER_BYTES = 33
@@ -46,8 +46,12 @@ def size_checks(size: tf.Tensor, max_pixels: int) -> list[Check]:
 
 
 def to_float(pixels: tf.Tensor) -> tf.Tensor:
-    """uint8 to float32 in 0..1, same shape."""
-    return tf.cast(pixels, tf.float32) / 255.0
+    """uint8, or float32 in 0..255, to float32 in 0..1, same shape.
+
+    In float64, since a graph divides by multiplying with the reciprocal: in float32 half of all
+    quotients would be another number than NumPy's.
+    """
+    return tf.cast(tf.cast(pixels, tf.float64) / 255.0, tf.float32)
 
 
 def from_float(values: tf.Tensor) -> tf.Tensor:
@@ -64,7 +68,7 @@ def working_copy(pixels: tf.Tensor, long_side: int) -> tf.Tensor:
     def averaged(picture: tf.Tensor) -> tf.Tensor:
         rows = _average_rows(picture[None], counts[0])
         columns = _average_rows(tf.transpose(rows, [0, 2, 1, 3]), counts[1])
-        return tf.transpose(columns, [0, 2, 1, 3])[0] / 255.0
+        return to_float(tf.transpose(columns, [0, 2, 1, 3])[0])
 
     def each_averaged() -> tf.Tensor:  # alone: a matrix product rounds by the size of its batch
         return tf.map_fn(averaged, pixels, fn_output_signature=tf.float32, parallel_iterations=1)
@@ -84,10 +88,11 @@ def _average_rows(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         bottom = tf.cast(tf.math.ceil(stops[-1, 0]), tf.int32)
         covered = tf.cast(tf.range(top, bottom), tf.float64)[None, :]
         overlap = tf.minimum(covered + 1.0, stops) - tf.maximum(covered, starts)
-        weights = tf.cast(tf.maximum(overlap, 0.0) / step, tf.float32)
-        band = tf.cast(values[:, top:bottom], tf.float32)
+        weights = tf.maximum(overlap, 0.0) / step
+        band = tf.cast(values[:, top:bottom], tf.float64)
         flat = tf.reshape(band, [batch, bottom - top, width * channels])
-        return tf.reshape(weights @ flat, [batch, stop - first, width, channels])
+        means = tf.cast(weights @ flat, tf.float32)  # float64 rounded once, as in NumPy
+        return tf.reshape(means, [batch, stop - first, width, channels])
 
     per_row = tf.cast(tf.math.ceil(step), tf.int32) * batch * width * channels
     rows = tf.clip_by_value(BAND_VALUES // per_row, 1, 32)
@@ -150,6 +155,8 @@ def _jpeg_size(data: tf.Tensor) -> tf.Tensor:
 
 
 def _png_size(data: tf.Tensor) -> tf.Tensor:
+    first = "The first chunk of the PNG file is not its header."
+    data = checked(data, [(tf.strings.substr(data, 12, 4) == b"IHDR", first)])
     width_height = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
     bits = _png_bits(data)
     deep = "The PNG file has 16 bits a channel; send 8 bits or use the Python API."

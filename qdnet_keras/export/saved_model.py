@@ -3,6 +3,7 @@
 | signature | inputs | outputs |
 |---|---|---|
 | `score`, also `serving_default` | `image` uint8 `[B, H, W, 3]` | `SCORES` `[B]` |
+| `score_copy` | `copy` float32 `[B, h, w, 3]`, see `photos.files.working_copy` | `SCORES` `[B]` |
 | `enhance` | `image`, `target` float32 `[B]` | `image` like the input, and `RESULTS` |
 | `score_bytes` | `image_bytes` string `[B]`, PNG or JPEG | `SCORES` `[B]` |
 | `enhance_bytes` | `image_bytes`, `target` | `image_bytes` (PNG), and `RESULTS` |
@@ -10,9 +11,10 @@
 `SCORES` are `score`, `score_std` and `novelty`, float32, see `qdnet_keras.outcomes.Score`.
 `RESULTS` are `score_before`, `score_after`, `epsilon` (float32) and `reached` (bool), each `[B]`.
 The pictures of one `*_bytes` request may differ in size; an alpha channel goes through
-`enhance_bytes` as it is. Every row is computed on its own, except that the rows of `score` share a
-pass of the encoder. Unfit input is refused with INVALID_ARGUMENT and a sentence before anything
-large is allocated.
+`enhance_bytes` as it is. Every row is computed on its own, except that the rows of `score` and of
+`score_copy` share a pass of the encoder; working copies of one aspect have one size, so that a
+server can join requests. Unfit input is refused with INVALID_ARGUMENT and a sentence before
+anything large is computed.
 """
 
 from pathlib import Path
@@ -25,7 +27,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from qdnet_keras.errors import OutputError, PresetError
 from qdnet_keras.export import pictures as graph_images
-from qdnet_keras.export import warmup
+from qdnet_keras.export import versions, warmup
 from qdnet_keras.export.pictures import (
     checked,
     decode_picture,
@@ -39,17 +41,19 @@ from qdnet_keras.model.enhancement import BAND_PIXELS, TOLERANCE
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE
 from qdnet_keras.outcomes import RESULTS, SCORES
+from qdnet_keras.photos.files import MIN_SIDE
 
 MAX_PIXELS = 32_000_000
 MAX_BATCH = 32
 
 IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
+COPY = tf.TensorSpec([None, None, None, 3], tf.float32, "copy")
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, "image_bytes")
 TARGET = tf.TensorSpec([None], tf.float32, "target")
 
 
 class Endpoints:
-    """The four signatures of a network as graph functions.
+    """The signatures of a network as graph functions.
 
     Args:
         model: Network with a filled bank when `sampler` is `"bank"`.
@@ -82,6 +86,7 @@ class Endpoints:
         """Graph function and input specification of each signature."""
         return {
             "score": (self.score, [IMAGE]),
+            "score_copy": (self.score_copy, [COPY]),
             "enhance": (self.enhance, [IMAGE, TARGET]),
             "score_bytes": (self.score_bytes, [IMAGE_BYTES]),
             "enhance_bytes": (self.enhance_bytes, [IMAGE_BYTES, TARGET]),
@@ -89,6 +94,16 @@ class Endpoints:
 
     def score(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._score(self._checked_image(image))
+
+    def score_copy(self, copy: tf.Tensor) -> dict[str, tf.Tensor]:
+        copy = self._checked_image(copy)
+        short, long = (find(tf.shape(copy)[1:3]) for find in (tf.reduce_min, tf.reduce_max))
+        sized = (long <= self.long_side) | (short == MIN_SIDE)
+        too_long = f"The long side of a working copy has at most {self.long_side} pixels."
+        in_range = tf.reduce_all((copy >= 0.0) & (copy <= 1.0))  # false for NaN
+        return self._score_copy(
+            checked(copy, [(sized, too_long), (in_range, "Every value must be in 0..1.")])
+        )
 
     def enhance(self, image: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
         image = self._checked_image(image)
@@ -224,31 +239,18 @@ def export(model: QDNet, out: str | Path, version: int | None = None, **options:
     if options.get("sampler", "bank") == "bank" and not model.bank_size:
         raise PresetError("The preset has no bank of qualities; export with the sampler prior.")
     out = Path(out)
-    if version is not None and (out / str(version)).exists():
-        raise OutputError(f"{out / str(version)} exists already; choose another version.")
+    versions.check_new(out, version)
     with new_folder(out) as folder:
         archive = keras.export.ExportArchive()
         for name, (function, specs) in Endpoints(model, **options).signatures().items():
             archive.add_endpoint(name, function, specs)
-        archive.write_out(str(folder), verbose=False)
-        warmup.write(folder, out.resolve().name)
-        return _publish(folder, out, version)
-
-
-def _publish(folder: Path, out: Path, version: int | None) -> Path:
-    while True:
-        number = version if version is not None else _next_version(out)
-        final = out / str(number)
         try:
-            return folder.rename(final)
-        except OSError:
-            if version is not None or not final.exists():
-                raise  # an export beside this one took the number: try the next
-
-
-def _next_version(out: Path) -> int:
-    taken = [int(entry.name) for entry in out.iterdir() if entry.name.isdecimal()]
-    return max(taken, default=0) + 1
+            archive.write_out(str(folder), verbose=False)
+            warmup.write(folder, out.resolve().name)
+        except tf.errors.OpError as error:  # how TensorFlow tells of a full disk
+            why = error.message.rpartition("; ")[2].partition(" [Op:")[0]
+            raise OutputError(f"{out} cannot be written ({why}).") from error
+        return versions.publish(folder, out, version)
 
 
 def describe(folder: Path) -> dict[str, dict[str, dict[str, str]]]:

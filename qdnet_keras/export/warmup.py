@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from qdnet_keras.photos.files import read_photo
+from qdnet_keras.photos.files import read_photo, to_float
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")  # where TF-Serving looks
 SAMPLE = "samples/sunrise_washed.jpg"
@@ -46,7 +46,9 @@ def requests() -> dict[str, dict[str, np.ndarray]]:
         files.append(file.getvalue())
     image, image_bytes = np.asarray(picture)[None], np.array(files, object)
     return {
+        "serving_default": {"image": image},  # a graph of its own, though it is that of `score`
         "score": {"image": image},
+        "score_copy": {"copy": to_float(image)},
         "enhance": {"image": image, "target": np.array([TARGET], np.float32)},
         "score_bytes": {"image_bytes": image_bytes},
         "enhance_bytes": {"image_bytes": image_bytes, "target": np.full(2, TARGET, np.float32)},

@@ -9,7 +9,7 @@ from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.model import graphs
 from qdnet_keras.model.qdnet import QDNet
-from qdnet_keras.outcomes import Score
+from qdnet_keras.outcomes import SCORES, Score
 from qdnet_keras.photos.files import read_photo, working_copy
 
 BATCH = 8
@@ -23,7 +23,7 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
         long_side: The score is computed on a copy of at most this long side.
     """
     outputs = graphs.score(model)(working_copy(pixels, long_side)[None])
-    return Score(*(float(outputs[name][0]) for name in ("score", "score_std", "novelty")))
+    return Score(**{name: float(outputs[name][0]) for name in SCORES})
 
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:

@@ -177,7 +177,10 @@ def working_copy(pixels: np.ndarray, long_side: int) -> np.ndarray:
 
 
 def _average_rows(values: np.ndarray, count: int) -> np.ndarray:
-    """Area means of [H, ...] along its first axis: float32 [count, ...]."""
+    """Area means of [H, ...] along its first axis: float32 [count, ...].
+
+    Summed in float64 and rounded once, so that other code can compute the same.
+    """
     total, *rest = values.shape
     step = total / count
     means = np.empty((count, *rest), np.float32)
@@ -186,7 +189,7 @@ def _average_rows(values: np.ndarray, count: int) -> np.ndarray:
         covered = np.arange(int(start), int(np.ceil(stop)))
         weights = (np.minimum(covered + 1, stop) - np.maximum(covered, start)) / step
         band = values[covered[0] : covered[-1] + 1].reshape(len(covered), -1)
-        means[index] = (weights.astype(np.float32) @ band.astype(np.float32)).reshape(rest)
+        means[index] = (weights @ band.astype(np.float64)).reshape(rest)
     return means
 
 
