@@ -9,6 +9,7 @@ Order = Literal["<", ">"]
 BYTE_ORDERS: dict[bytes, Order] = {b"II": "<", b"MM": ">"}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TYPE_BYTES |= {13: 4, 129: 1}  # directory, UTF-8
+_SHORT = 3
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # type -> struct's letter
 EXIF, GPS, _INTEROP = 34665, 34853, 40965  # tags
 _NESTED = {0: {EXIF, GPS}, EXIF: {_INTEROP}}  # directory -> tags that point to directories
@@ -100,7 +101,9 @@ def says_adobe_rgb(exif: bytes) -> bool:
 def upright_exif(exif: bytes, width: int, height: int) -> bytes:
     """The block for upright pixels of this size: no other orientation, no old thumbnail."""
     changed = bytearray(exif)
-    for tags, value in (((_ORIENTATION,), 1), (_WIDTHS, width), (_HEIGHTS, height)):
+    for order, entry in _entries(exif, (_ORIENTATION,)):  # some writers store it as a byte
+        struct.pack_into(order + "HIH2x", changed, entry.at - 6, _SHORT, 1, 1)
+    for tags, value in ((_WIDTHS, width), (_HEIGHTS, height)):
         for order, entry in _entries(exif, tags):
             with contextlib.suppress(*_DAMAGE):
                 struct.pack_into(order + _INTEGERS[entry.kind], changed, entry.at, value)
