@@ -1,24 +1,31 @@
 """HDR pictures: reading, checking, mending, scaling, writing.
 
-A scene is linear RGB, float32 `[H, W, 3]`, taken to have BT.709 primaries, in any unit.
+A scene is linear RGB of BT.709 primaries, float32 `[H, W, 3]`, upright, in any unit. Primaries and
+encodings that a file states are converted; where it states none, they are taken to be these.
 """
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import OpenEXR
 import tifffile
-from imagecodecs import rgbe_decode
+from imagecodecs import CmsError, cms_transform
 
 from qdnet_keras.errors import ImageError
+from qdnet_keras.photos.colour import primaries_profile
 from qdnet_keras.photos.photo import MAX_PIXELS
+from qdnet_keras.synthesis import radiance
 from qdnet_keras.synthesis.exposures import merge_exposures
 from qdnet_keras.synthesis.light import Array, key, luminance
+from qdnet_keras.synthesis.primaries import BT709_CHROMATICITIES, in_gamut, to_bt709
 
 EXR, RADIANCE, TIFF = (".exr",), (".hdr", ".pic"), (".tif", ".tiff")
 SUFFIXES = frozenset(EXR + RADIANCE + TIFF)
 FLOOR, CEILING = 1e-3, 1e3  # radiance limits, in units of the scene's log-average
+_WHOLE = ("Combined", "combined", "rgba", "RGBA", "beauty", "Beauty")  # layers of renderers
+_ORIENTATION, _ICC = 274, 34675  # TIFF tags
 MAX_NEGATIVE = 0.02  # share of pixels that may be negative: rings of resampling, odd gamuts
 
 
@@ -89,49 +96,125 @@ def _read(path: Path) -> Array:
     if suffix in EXR:
         return _read_exr(path)
     if suffix in RADIANCE:
-        return np.asarray(rgbe_decode(path.read_bytes()), np.float32)
+        return _read_radiance(path)
     if suffix in TIFF:
         return _read_tiff(path)
     known = ", ".join((*EXR, *RADIANCE, *TIFF))
     raise ImageError(f"{path} is no HDR picture by its suffix; use one of {known}.")
 
 
+def _read_radiance(path: Path) -> Array:
+    data = path.read_bytes()
+    header = radiance.read_header(data)
+    _check_size(header.length, header.lines, path)
+    return radiance.read_pixels(data, header)
+
+
 def _read_exr(path: Path) -> Array:
-    with OpenEXR.File(str(path)) as file:
-        channels = {name: channel.pixels for name, channel in file.channels().items()}
-    for name in ("RGB", "RGBA"):
-        if name in channels:
-            return np.asarray(channels[name][..., :3], np.float32)
-    if set("RGB") <= channels.keys():
-        return np.stack([channels[name] for name in "RGB"], axis=-1).astype(np.float32)
-    if channels.keys() in ({"Y"}, {"Y", "A"}):
-        return np.repeat(np.asarray(channels["Y"], np.float32)[..., None], 3, axis=-1)
-    raise ImageError(f"{path} has channels {', '.join(sorted(channels))} where R, G, B are needed.")
+    with OpenEXR.File(str(path), separate_channels=True, header_only=True) as file:
+        for part in file.parts:
+            (left, top), (right, bottom) = part.header["dataWindow"]
+            _check_size(int(right) - int(left) + 1, int(bottom) - int(top) + 1, path)
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        part, names = _rgb_layer(file.parts, path)
+        planes = [np.asarray(part.channels[name].pixels, np.float32) for name in names]
+        header = dict(part.header)
+    if any(plane.shape != planes[0].shape for plane in planes):
+        raise ImageError(f"{path} has channels of different sizes; save it with equal ones.")
+    rgb = _shown(np.stack(planes, axis=-1), header, path)
+    stated = header.get("chromaticities")
+    return rgb if stated is None else to_bt709(rgb, np.array(stated, np.float64))
+
+
+def _rgb_layer(parts: list[Any], path: Path) -> tuple[Any, list[str]]:
+    """The part and the names of its three channels that hold the picture.
+
+    That is R, G, B of no layer in the first part that has them, or of the only layer, or of the
+    one that renderers call the whole picture; or else the only luminance.
+    """
+    layers: dict[str, tuple[Any, list[str]]] = {}
+    for part in parts:
+        for name in part.channels:
+            layer, _, last = name.rpartition("R")
+            names = [f"{layer}{letter}" for letter in "RGB"]
+            if not last and layer[-1:] in ("", ".") and set(names) <= part.channels.keys():
+                layers.setdefault(layer.rstrip("."), (part, names))
+    for whole in ("", *(layer for layer in layers if layer.rpartition(".")[2] in _WHOLE)):
+        if whole in layers:
+            return layers[whole]
+    if len(layers) == 1:
+        return layers.popitem()[1]
+    if layers:
+        raise ImageError(
+            f"{path} has the layers {', '.join(layers)}; save the one you mean as a file of "
+            "its own."
+        )
+    for part in parts:
+        if part.channels.keys() in ({"Y"}, {"Y", "A"}):
+            return part, ["Y"] * 3
+    found = sorted({name for part in parts for name in part.channels})
+    raise ImageError(f"{path} has channels {', '.join(found)} where R, G, B are needed.")
+
+
+def _shown(rgb: Array, header: dict[str, Any], path: Path) -> Array:
+    """What of the stored pixels lies in the window to be displayed."""
+    (left, top), _ = header["dataWindow"]
+    (x0, y0), (x1, y1) = header["displayWindow"]
+    shown = rgb[max(y0 - top, 0) : max(y1 - top + 1, 0), max(x0 - left, 0) : max(x1 - left + 1, 0)]
+    if 0 in shown.shape:
+        raise ImageError(f"{path} has no pixels in its display window.")
+    return shown
 
 
 def _read_tiff(path: Path) -> Array:
     with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        page: Any = file.pages[0]
+        _check_size(page.imagewidth, page.imagelength, path)
+        if page.dtype.kind != "f":
+            raise ImageError(
+                f"{path} holds {page.dtype} values; an HDR TIFF has floating-point ones. Put "
+                "exposures of one scene into a folder of their own instead."
+            )
         pixels, axes = page.asarray(), page.axes
-    if pixels.dtype.kind != "f":
-        raise ImageError(
-            f"{path} holds {pixels.dtype} values; an HDR TIFF has floating-point ones. Put "
-            "exposures of one scene into a folder of their own instead."
-        )
+        icc, orientation = page.tags.valueof(_ICC), page.tags.valueof(_ORIENTATION, default=1)
     if axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         raise ImageError(f"{path} has the shape {pixels.shape}; RGB or grey is needed.")
-    return pixels[..., :3].astype(np.float32)
+    rgb = np.ascontiguousarray(_upright(pixels[..., :3], orientation), np.float32)
+    return _linear(rgb, icc, path) if icc else rgb
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turned and mirrored as TIFF's tag of 1..8 says."""
+    turned = pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
+    rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return turned[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def _linear(rgb: Array, icc: bytes, path: Path) -> Array:
+    """Values in the encoding of a profile as linear BT.709, relative colorimetric, not clipped."""
+    grey = icc[16:20] == b"GRAY"
+    values = np.ascontiguousarray(rgb[..., 0]) if grey else rgb
+    linear = primaries_profile(tuple(np.ravel(BT709_CHROMATICITIES).tolist()), 1.0)
+    kind = "gray" if grey else "rgb"
+    try:
+        result = cms_transform(values, icc, linear, colorspace=kind, outcolorspace="rgb", intent=1)
+    except CmsError as error:
+        raise ImageError(
+            f"{path} has a colour profile that cannot be used ({error}); save it as linear sRGB."
+        ) from error
+    return in_gamut(np.asarray(result, np.float32), rgb)
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{path} has {width}x{height} pixels, more than {MAX_PIXELS}.")
 
 
 def _checked(rgb: Array, path: Path) -> Array:
-    if rgb.shape[0] * rgb.shape[1] > MAX_PIXELS:
-        raise ImageError(
-            f"{path} has {rgb.shape[1]}x{rgb.shape[0]} pixels, more than {MAX_PIXELS}."
-        )
     if np.isnan(rgb).any():
         raise ImageError(f"{path} has NaN radiance in {_share(np.isnan(rgb))} of its pixels.")
     if np.isinf(rgb).any():

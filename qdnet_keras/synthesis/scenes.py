@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from qdnet_keras.errors import DataError, ImageError
-from qdnet_keras.synthesis.exposures import EXPOSURES, photographs
-from qdnet_keras.synthesis.hdr import SUFFIXES, mend, normalise, read_scene, shrink
+from qdnet_keras.synthesis.exposures import EXPOSURES, is_hdr_tiff, photographs
+from qdnet_keras.synthesis.hdr import SUFFIXES, TIFF, mend, normalise, read_scene, shrink
 from qdnet_keras.synthesis.light import Array
 from qdnet_keras.synthesis.panorama import cut_view, draw_views, is_panorama, panorama_width
 from qdnet_keras.synthesis.tmqi import MIN_SIDE
@@ -19,7 +19,7 @@ def find_sources(folder: Path) -> dict[str, Path]:
     """HDR files and exposure stacks under `folder`, by name: their path as one word.
 
     A folder is one exposure stack when it has an `exposures.txt`, or no HDR file but two or more
-    JPEG, PNG or WebP photographs.
+    JPEG, PNG, TIFF or WebP photographs.
 
     Raises:
         DataError: If there are none, or two get one name.
@@ -85,7 +85,9 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def _sources_in(folder: Path, names: list[str]) -> list[Path]:
-    hdr = [folder / n for n in names if n[0] != "." and Path(n).suffix.lower() in SUFFIXES]
+    shown = [folder / name for name in names if not name.startswith(".")]
+    others = SUFFIXES - set(TIFF)
+    hdr = [path for path in shown if path.suffix.lower() in others or is_hdr_tiff(path)]
     is_stack = EXPOSURES in names or (not hdr and len(photographs(folder)) > 1)
     return [folder] if is_stack else hdr
 
