@@ -208,14 +208,28 @@ def test_tiff_orientation_is_pillows(tmp_path, orientation):
 def bracket(folder: Path, settings: list[dict[int, float]], suffix: str = "png") -> np.ndarray:
     """Photographs with these EXIF tags, exposed as time × ISO / aperture² says; their light."""
     folder.mkdir()
-    y, x = np.mgrid[:64, :80] / 14
-    rgb = 2.0 ** (3 * (np.sin(x) + np.cos(1.3 * y)) / 2)[..., None] * np.array([1.2, 1, 0.9])
+    y, x = np.mgrid[:170, :200] / 40
+    rgb = 2.0 ** (4 * (np.sin(x) + np.cos(1.3 * y)) / 2)[..., None] * np.array([1.2, 1, 0.9])
+    rgb = rgb * 2.0 ** np.random.default_rng(2).normal(0, 0.1, (170, 200, 1))
     for number, tags in enumerate(settings):
         light = tags.get(0x829A, 1) * tags.get(0x8827, 100) / 100 / tags.get(0x829D, 1) ** 2
-        image = Image.fromarray(np.round(255 * encode(rgb * light * 0.3)).astype(np.uint8))
-        exif = Image.Exif()
-        exif.get_ifd(0x8769).update(tags)
-        image.save(folder / f"{number}.{suffix}", exif=exif)
+        pixels = np.round(255 * encode(rgb * light)).astype(np.uint8)
+        if suffix == "tif":
+            stored = [
+                (tag, "H", 1, value, True)
+                if tag == 0x8827
+                else (tag, "2I", 1, (round(1000 * value), 1000), True)
+                for tag, value in sorted(tags.items())
+            ]
+            wide = pixels * np.uint16(257)
+            tifffile.imwrite(
+                folder / f"{number}.tif", wide, photometric="rgb", metadata=None, extratags=stored
+            )
+            continue
+        image = Image.fromarray(pixels)
+        exif = image.getexif()
+        exif[0x8769] = tags
+        image.save(folder / f"{number}.png", exif=exif)
     return rgb
 
 
@@ -224,7 +238,7 @@ def bracket(folder: Path, settings: list[dict[int, float]], suffix: str = "png")
     "settings",
     [
         [{0x829A: 0.1, 0x8827: 100}, {0x829A: 0.2, 0x8827: 400}, {0x829A: 0.4, 0x8827: 1600}],
-        [{0x829A: 1.0, 0x8827: 100}, {0x829A: 1.0, 0x8827: 800}, {0x829A: 1.0, 0x8827: 50}],
+        [{0x829A: 0.05, 0x8827: iso} for iso in (100, 6400, 1600, 400)],
         [{0x829A: 1.0, 0x829D: 4.0}, {0x829A: 1.0, 0x829D: 1.0}, {0x829A: 1.0, 0x829D: 2.0}],
     ],
     ids=["iso and time", "iso", "aperture"],

@@ -104,7 +104,7 @@ def haze(pixels: Array, strength: float, random: Random) -> Array:
 def crushed(pixels: Array, strength: float, random: Random) -> Array:
     """Shadows run into black: up to 0.35 becomes 0."""
     black = 0.35 * strength
-    return np.maximum((pixels - black) / (1 - black), 0)
+    return np.clip((pixels - black) / (1 - black), 0, 1)
 
 
 def lifted(pixels: Array, strength: float, random: Random) -> Array:

@@ -150,8 +150,8 @@ def _exif_settings(file: Path) -> dict[int, float]:
     settings: dict[int, float] = {}
     try:
         with Image.open(file) as picture:
-            exif = picture.getexif()
-            exif = {**exif, **exif.get_ifd(IFD.Exif)}  # TIFF may have them among its own tags
+            first = picture.getexif()
+            exif = {**first, **first.get_ifd(IFD.Exif)}  # TIFF may have them among its own tags
         for _, tag, _ in _EXPOSURE_TAGS:
             value = exif.get(tag, 0.0)
             number = float(value[0] if isinstance(value, tuple) else value)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from qdnet_keras.synthesis.hdr import SUFFIXES, TIFF, mend, normalise, read_scen
 from qdnet_keras.synthesis.light import Array
 from qdnet_keras.synthesis.panorama import cut_view, draw_views, is_panorama, panorama_width
 from qdnet_keras.synthesis.tmqi import MIN_SIDE
+
+_READING = threading.Lock()  # one at a time: pictures may be large, what is rendered of them is not
 
 
 def find_sources(folder: Path) -> dict[str, Path]:
@@ -61,21 +64,25 @@ def scenes_of(
     Raises:
         ImageError: See `read_scene`; or if a scene is too small for TMQI.
     """
-    rgb = read_scene(path)
     width, height = size
-    if is_panorama(rgb):
-        cameras = draw_views(views, generator(seed, name))
-        finest = panorama_width(width, min(view.fov for view in cameras))
-        panorama = normalise(mend(shrink(rgb, finest)))
-        _check_size(panorama, path)
-        for number, view in enumerate(cameras):
-            yield f"{name}_{number}", normalise(cut_view(panorama, view, width, height))
+    cameras = draw_views(views, generator(seed, name))
+    with _READING:
+        rgb = read_scene(path)
+        whole_sphere = is_panorama(rgb)
+        if whole_sphere:
+            widest = panorama_width(width, min(view.fov for view in cameras))
+        else:
+            if rgb.shape[0] > rgb.shape[1]:
+                width, height = min(size), max(size)
+            widest = min(width, round(height * rgb.shape[1] / rgb.shape[0]))
+        rgb = shrink(rgb, widest)
+    _check_size(rgb, path)
+    rgb = normalise(mend(rgb))
+    if not whole_sphere:
+        yield name, rgb
         return
-    if rgb.shape[0] > rgb.shape[1]:
-        width, height = min(size), max(size)
-    whole = shrink(rgb, min(width, round(height * rgb.shape[1] / rgb.shape[0])))
-    _check_size(whole, path)
-    yield name, normalise(mend(whole))
+    for number, view in enumerate(cameras):
+        yield f"{name}_{number}", normalise(cut_view(rgb, view, width, height))
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
