@@ -2,11 +2,20 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from workload import Call, jpeg, photograph
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+FILES = Path(__file__).parents[1] / "tests" / "data" / "serving"
+
+
+def messages() -> dict[str, bytes]:
+    """Predict messages of a few bytes that announce much, or what no client writes."""
+    return {file.stem: file.read_bytes() for file in sorted(FILES.glob("predict_*.pb"))}
 
 
 def calls() -> dict[str, Call]:
@@ -23,6 +32,7 @@ def calls() -> dict[str, Call]:
         "truncated PNG": _score(png(256, 256, zlib.compress(bytes(1000)))),
         "PNG bomb": _score(png(20_000, 20_000, _zeros(20_000 * 20_001))),
         "PNG of impossible size": _score(png(2**31 - 1, 2**31 - 1, b"")),
+        "PNG without a header": _score((FILES / "png_first_chunk_not_ihdr.png").read_bytes()),
         "rank 3": Call("score", {"image": pixels}),
         "rank 5": Call("score", {"image": pixels[None, None]}),
         "four channels": Call("score", {"image": np.zeros((1, height, width, 4), np.uint8)}),

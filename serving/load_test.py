@@ -2,12 +2,15 @@
 
     python serving/load_test.py --server localhost:8500 --model MODELS/qdnet
     python serving/load_test.py --server localhost:8500 --model MODELS/qdnet --loop open --rate 2
+    python serving/load_test.py --server localhost:8500 --signatures score_copy --batch 8
 
 Closed loop: `--concurrency` clients, each sends its next request when its last is answered. Open
 loop: requests arrive at random (a Poisson process) at `--rate` a second whether or not the server
 keeps up, and latency counts from the arrival. In process: the same signatures of the same
 SavedModel, run by TensorFlow's session loader with as many threads. Rounds of the two alternate,
-so that whatever else the machine does hits both; the ratio is that of the throughputs.
+so that whatever else the machine does hits both; the ratio is that of the throughputs. With
+--batch each call holds so many pictures of one size: what a server computes when its batching has
+joined the calls of as many clients. Throughput counts pictures.
 """
 
 import argparse
@@ -78,7 +81,11 @@ def measure(
 
 
 def row(
-    signature: str, megapixels: float, served: Sequence[Loop], in_process: Sequence[Loop]
+    signature: str,
+    megapixels: float,
+    batch: int,
+    served: Sequence[Loop],
+    in_process: Sequence[Loop],
 ) -> dict[str, Any]:
     latencies = [latency for loop, _ in served for latency in loop]
     p50, p95, p99 = 1e3 * np.percentile(latencies, [50, 95, 99])
@@ -86,13 +93,13 @@ def row(
         "signature": signature,
         "megapixels": megapixels,
         "calls": len(latencies),
-        "per_second": _throughput(served),
+        "per_second": batch * _throughput(served),
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
     }
     if in_process:
-        record["in_process_per_second"] = _throughput(in_process)
+        record["in_process_per_second"] = batch * _throughput(in_process)
         record["ratio"] = record["per_second"] / record["in_process_per_second"]
     return record
 
@@ -125,6 +132,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--signatures", nargs="+", default=["score_bytes", "enhance_bytes"], metavar="NAME"
     )
+    parser.add_argument("--batch", type=int, default=1, help="pictures in each call")
     parser.add_argument("--megapixels", nargs="+", type=float, default=[0.25, 1.0], metavar="MP")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     return parser.parse_args()
@@ -140,10 +148,16 @@ def main() -> None:
         for signature in options.signatures:
             for megapixels in options.megapixels:
                 calls = [
-                    call_for(signature, photograph(megapixels, seed), TARGETS[seed % len(TARGETS)])
+                    call_for(
+                        signature,
+                        photograph(megapixels, seed),
+                        TARGETS[seed % len(TARGETS)],
+                        options.batch,
+                    )
                     for seed in range(PICTURES)
                 ]
-                record = row(signature, megapixels, *measure(client, direct, calls, options))
+                rounds = measure(client, direct, calls, options)
+                record = row(signature, megapixels, options.batch, *rounds)
                 print(json.dumps(record), flush=True) if options.json else print_row(record)
     if direct:
         direct.close()

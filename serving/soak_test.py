@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import hostile
 import numpy as np
 import psutil
@@ -35,6 +36,7 @@ from qdnet_keras.client import Client
 from qdnet_keras.client.access import Access
 from qdnet_keras.client.address import parse_address
 from qdnet_keras.client.grpc_transport import GrpcTransport
+from qdnet_keras.client.messages import PREDICT_METHOD
 from qdnet_keras.client.transport import CallError, Model
 from qdnet_keras.errors import ServerError
 from qdnet_keras.photos.files import read_photo
@@ -164,13 +166,33 @@ def send_good(
         tally.answered(answer, wanted, time.monotonic() - begun)
 
 
-def send_hostile(transport: GrpcTransport, kind: str, call: Call, tally: Tally) -> None:
-    try:
-        transport.predict(call.signature, call.inputs, 120.0)
-    except CallError as error:
-        tally.refused(kind, error.code)
-    else:
-        tally.refused(kind, "OK")
+class Attacker:
+    """Sends what a server must refuse."""
+
+    def __init__(self, address: str):
+        self._attacks: dict[str, Call | bytes] = {**hostile.calls(), **hostile.messages()}
+        self._transport = GrpcTransport(parse_address(address), Model("qdnet"), Access())
+        self._channel = grpc.insecure_channel(address)
+        self._send = self._channel.unary_unary(PREDICT_METHOD)
+
+    def send(self, draw: random.Random, tally: Tally) -> None:
+        kind = draw.choice(sorted(self._attacks))
+        attack = self._attacks[kind]
+        try:
+            if isinstance(attack, bytes):
+                self._send(attack, timeout=120.0)
+            else:
+                self._transport.predict(attack.signature, attack.inputs, 120.0)
+        except CallError as error:
+            tally.refused(kind, error.code)
+        except grpc.RpcError as error:
+            tally.refused(kind, error.code().name)
+        else:
+            tally.refused(kind, "OK")
+
+    def close(self) -> None:
+        self._transport.close()
+        self._channel.close()
 
 
 def run_load(
@@ -178,8 +200,7 @@ def run_load(
 ) -> Tally:
     """Threads that send requests until the time is up."""
     tally = Tally()
-    attacks = hostile.calls()
-    transport = GrpcTransport(parse_address(server.address), Model("qdnet"), Access())
+    attacker = Attacker(server.address)
     end = time.monotonic() + 60 * options.minutes
 
     def loop(thread: int) -> None:
@@ -187,8 +208,7 @@ def run_load(
         number = thread
         while time.monotonic() < end:
             if draw.random() < options.hostile:
-                kind = draw.choice(sorted(attacks))
-                send_hostile(transport, kind, attacks[kind], tally)
+                attacker.send(draw, tally)
             else:
                 send_good(client, calls, expected, number, tally)
                 number += options.concurrency
@@ -200,7 +220,7 @@ def run_load(
         _wait(end, options.kill_every, server.kill_and_restart, tally)
         for thread in threads:
             thread.join()
-    transport.close()
+    attacker.close()
     return tally
 
 

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from qdnet_keras.defaults import WORKING_SIDE
+from qdnet_keras.photos.files import working_copy
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -43,15 +46,17 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def call_for(signature: str, pixels: np.ndarray, target: float) -> Call:
-    """A call of any of the four signatures for one picture; the files are JPEG."""
+def call_for(signature: str, pixels: np.ndarray, target: float, batch: int = 1) -> Call:
+    """A call of any signature for one picture, `batch` times; the files are JPEG."""
     inputs: Arrays = {}
     if signature.endswith("_bytes"):
-        inputs["image_bytes"] = np.array([jpeg(pixels)], np.object_)
+        inputs["image_bytes"] = np.array([jpeg(pixels)] * batch, np.object_)
+    elif signature == "score_copy":
+        inputs["copy"] = np.stack([working_copy(pixels, WORKING_SIDE)] * batch)
     else:
-        inputs["image"] = pixels[None]
+        inputs["image"] = np.stack([pixels] * batch)
     if signature.startswith("enhance"):
-        inputs["target"] = np.array([target], np.float32)
+        inputs["target"] = np.full(batch, target, np.float32)
     return Call(signature, inputs)
 
 
