@@ -1,5 +1,6 @@
 """The command line: most of it in this process, and what only a fresh process shows in one."""
 
+import io
 import json
 import subprocess
 import sys
@@ -322,6 +323,18 @@ def test_enhance_reads_standard_input(tiny_preset, photo, tmp_path):
     assert result.exit_code == 0, result.output
     assert Image.open(out).format == "WEBP"
     assert Image.open(out).size == (96, 64)
+
+
+def test_enhance_writes_to_standard_output_and_tells_its_notes_beside(tiny_preset, photo):
+    path = photo("a.png")
+    Image.open(path).convert("CMYK").save(path.with_suffix(".tif"))
+    command = ("enhance", path.with_suffix(".tif"), "--target", 50, "--preset", tiny_preset)
+    result = run(*command, "-o", "-", "--json")
+    assert result.exit_code == 0, result.output
+    assert Image.open(io.BytesIO(result.stdout_bytes)).format == "TIFF"
+    record = json.loads(result.stderr)
+    assert (record["output"], record["notes"]) == ("-", ["CMYK became sRGB"])
+    assert run(*command, path, "-o", "-").exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile
 from typing import BinaryIO
 
 import numpy as np
@@ -55,7 +55,7 @@ def read_photo(source: Source, name: str | None = None, *, least_side: int | Non
         source: a path, an open binary file (read to its end), or the bytes of a file.
         name: what error messages call it; by default the path, or "the picture".
         least_side: where a smaller copy will do, such as for statistics: a JPEG may be read 2, 4
-            or 8 times smaller, with at least so many pixels on its long side.
+            or 8 times smaller, with at least twice so many pixels on its long side.
 
     Raises:
         ImageError: it is missing, unreadable, damaged or empty, not a still picture of the
@@ -139,7 +139,7 @@ def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> tuple
 def photo_file(photo: Photo) -> tuple[bytes, tuple[str, ...]]:
     """A file of the photo in its own format, and notes of what it does not hold."""
     photo = fitted(photo, photo.format)
-    with TemporaryFile() as file:
+    with NamedTemporaryFile() as file:
         encode(photo, photo.format, file)
         file.seek(0)
         return file.read(), photo.notes

@@ -36,7 +36,8 @@ def decode_jpeg(data: bytes, least_side: int | None = None) -> Photo:
 
     Args:
         least_side: Where it is given, the photo may be 2, 4 or 8 times smaller, as long as its
-            long side has so many pixels and its short side `MIN_SIDE`.
+            long side has twice so many pixels, for their mean to be that of the whole, and its
+            short side `MIN_SIDE`.
     """
     image = JpegImageFile(io.BytesIO(data))
     check_size(*image.size)
@@ -59,7 +60,7 @@ def _reduction(size: tuple[int, int], least_side: int | None) -> int:
     fits = (
         factor
         for factor in (8, 4, 2)
-        if least_side and max(size) >= factor * least_side and min(size) >= factor * MIN_SIDE
+        if least_side and max(size) >= 2 * factor * least_side and min(size) >= factor * MIN_SIDE
     )
     return next(fits, 1)
 
