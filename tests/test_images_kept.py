@@ -16,7 +16,14 @@ from photo_files import ORIENTATION, encoded, noise, opened, photo_of, png, tiff
 from PIL import Image
 
 from qdnet_keras.errors import ImageError
-from qdnet_keras.photos.files import find_photos, read_photo, working_copy, write_photo
+from qdnet_keras.photos.files import (
+    FORMATS,
+    find_photos,
+    photo_file,
+    read_photo,
+    working_copy,
+    write_photo,
+)
 
 DATA = Path(__file__).parent / "data" / "photos"
 XMP_SEGMENT, EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
@@ -225,6 +232,14 @@ def test_pipes_and_looping_links_are_passed_over_in_folders(tmp_path):
         read_photo(tmp_path / "pipe.jpg")
     with pytest.raises(ImageError, match="symbolic links"):
         read_photo(tmp_path / "loop.png")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_in_memory_is_the_one_on_disk(tmp_path, name):
+    photo = photo_of(noise(40, 64, 3, 8), name)
+    data, notes = photo_file(photo)
+    assert notes == write_photo(photo, tmp_path / "out")
+    assert data == (tmp_path / "out").read_bytes()
 
 
 def test_tiff_keeps_iptc_and_profile_in_their_tags(tmp_path):

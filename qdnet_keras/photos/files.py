@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import numpy as np
@@ -139,10 +139,11 @@ def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> tuple
 def photo_file(photo: Photo) -> tuple[bytes, tuple[str, ...]]:
     """A file of the photo in its own format, and notes of what it does not hold."""
     photo = fitted(photo, photo.format)
-    with NamedTemporaryFile() as file:
-        encode(photo, photo.format, file)
-        file.seek(0)
-        return file.read(), photo.notes
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "photo")
+        with path.open("x+b") as file:
+            encode(photo, photo.format, file)
+        return path.read_bytes(), photo.notes
 
 
 def check_pixels(pixels: np.ndarray) -> None:
