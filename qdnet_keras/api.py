@@ -40,7 +40,7 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
         long_side: The score is computed on a copy of at most this long side, pixels.
 
     Returns:
-        `Score` with `score`, MOS units 0..100, higher is better; `score_std`, its standard
+        `Score` with `score`, 0..100, higher is better; `mos`, `mos_std`, its standard
         deviation; `interval`, which held nine validation labels in ten; and `novelty`, above 1 for
         pictures unlike the training photographs.
 
@@ -59,7 +59,7 @@ def enhance(
 
     Args:
         picture: As for `score`.
-        target: Score asked for, MOS units 0..100; it may be below the picture's own.
+        target: Score asked for, 0..100; it may be below the picture's own.
         model: See `load`; by default the released preset, loaded at the first call.
         **options: `sampler`, `tolerance`, `long_side` and `seed`, see
             `qdnet_keras.model.enhancement.enhance_pixels`.

@@ -14,24 +14,27 @@ Z_90 = 1.645  # standard deviations of a Gaussian within which 90 % lie
 
 @dataclass(frozen=True)
 class Score:
-    """Opinion score of a picture.
+    """What people would think of a picture.
 
     Attributes:
-        score: MOS units 0..100, higher is better.
-        score_std: Its standard deviation, MOS units: the posterior's spread, and how far labels of
-            validation pictures lay from their scores.
-        novelty: How unlike the training photographs it is; above 1 the score means little.
+        score: 0..100, higher is better: the share of tone-mapped renderings, in per cent, that
+            people would like less.
+        mos: Mean opinion score on the scale of the training labels, 0..100.
+        mos_std: Its standard deviation, MOS units: the posterior's spread, and how far opinions lay
+            from it that were not learnt from.
+        novelty: How unlike the training pictures it is; above 1 its score means little.
     """
 
     score: float
-    score_std: float
+    mos: float
+    mos_std: float
     novelty: float
 
     @property
     def interval(self) -> tuple[float, float]:
-        """As wide as it took to hold nine labels in ten of validation pictures, MOS units."""
-        half = Z_90 * self.score_std
-        return max(self.score - half, 0.0), min(self.score + half, 100.0)
+        """Where nine opinions in ten lie, MOS units."""
+        half = Z_90 * self.mos_std
+        return max(self.mos - half, 0.0), min(self.mos + half, 100.0)
 
     @property
     def familiar(self) -> bool:
@@ -45,7 +48,7 @@ class Enhanced:
     Attributes:
         pixels: `[height, width, 3]`, sRGB-encoded. Of the dtype of an array that was given, or of a
             file whose pixels are sRGB; uint16 for other profiles.
-        target: Score asked for, MOS units 0..100.
+        target: Score asked for, 0..100.
         score_before, score_after: Scores of the input and of `pixels`, each as `score_pixels`
             gives it.
         epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.

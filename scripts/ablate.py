@@ -70,9 +70,25 @@ def encoder_alone(preset: str, folder: Path) -> Path:
 
 
 def seen_by(model: "QDNet", statistics: Statistics) -> Statistics:
-    """Those statistics that a network's posterior sees, of all stages and the natural ones."""
-    *stages, natural = statistics
-    return [stages[i] for i in model.z_stages] + [natural] * len(model.picture_statistics)
+    """Those that a network's posterior sees, of what `everything` gave."""
+    stages = len(model.encoder.channels)
+    seen = [statistics[i] for i in model.z_stages]
+    return seen + statistics[stages : stages + len(model.picture_statistics)]
+
+
+def everything(preset: str) -> "QDNet":
+    """The network of a preset, but its posterior sees every stage and each picture statistic."""
+    from qdnet_keras.model.encoder import Encoder
+    from qdnet_keras.model.presets import preset_folder, read_preset_config
+    from qdnet_keras.model.qdnet import QDNet
+    from qdnet_keras.training.start import start_from
+
+    config = read_preset_config(preset)["model"]
+    stages = range(len(Encoder.from_config(config["encoder"]).channels))
+    model = QDNet.from_config({**config, "z_stages": list(stages)})
+    model.build()
+    start_from(model, preset_folder(preset))
+    return model
 
 
 def train(
@@ -110,7 +126,7 @@ def train(
     model.optimizer.finalize_variable_values(model.trainable_variables)
     seen = seen_by(model, common)
     model.posterior.adapt(seen)
-    model.novelty.adapt(common[-1])
+    model.novelty.adapt(np.concatenate(seen, axis=-1))
     model.fill_bank(np.asarray(model.posterior(seen)[0]))
     unseen, mos = validation
     loc, scale = model.posterior(seen_by(model, unseen))
@@ -122,8 +138,8 @@ def score_figures(model: "QDNet", statistics: Statistics, test: "Manifest") -> d
     """Agreement with the test split's MOS, from the statistics of its pictures."""
     from qdnet_keras.metrics import plcc, srocc, within_group_srocc
 
-    loc, scale = model.posterior(seen_by(model, statistics))
-    predicted = np.asarray(model.score_posterior(loc, scale)[0])
+    loc, _ = model.posterior(seen_by(model, statistics))
+    predicted = np.asarray(model.score_latent(loc))
     scenes = [rendering.scene for rendering in test.renderings]
     return {
         "srocc": srocc(predicted, test.mos),
@@ -190,14 +206,14 @@ def ablate(
     manifest = assign_splits(read_manifest(data))
     training, test = manifest.select("train"), manifest.select("test")
     held_out = manifest.select("val")
-    released = QDNet.from_preset(preset)
+    start = everything(preset)
     spread = np.linspace(0, len(training) - 1, BANK_PICTURES).round().astype(int)
-    common = whole_picture_statistics(released, training.subset(spread))
-    validation = whole_picture_statistics(released, held_out), held_out.mos
-    statistics = whole_picture_statistics(released, test)
+    common = whole_picture_statistics(start, training.subset(spread))
+    validation = whole_picture_statistics(start, held_out), held_out.mos
+    statistics = whole_picture_statistics(start, test)
 
-    start = encoder_alone(preset, out / "encoder")
-    length = f"train.init={start}", "train.epochs=1", f"train.steps_per_epoch={steps}"
+    encoder = encoder_alone(preset, out / "encoder")
+    length = f"train.init={encoder}", "train.epochs=1", f"train.steps_per_epoch={steps}"
     store = decode_images(training, WORKING_SIDE)
     shown = read_photo(test.renderings[picture].file).srgb
     pictures, table = {"as it is": shown}, {}

@@ -2,7 +2,7 @@
 
     python scripts/check_stability.py PATH... [--preset PRESET] [--every 1] [--json]
 
-PATHs are photographs or folders. Mean and largest absolute change of the score, in MOS, when a
+PATHs are photographs or folders. Mean and largest absolute change of the score when a
 picture is shifted by one pixel, stored as JPEG of quality 95, or halved.
 """
 
@@ -73,7 +73,7 @@ def main(
     if json_output:
         print(json.dumps({"pictures": len(files), "changes": figures}))
         return
-    print(f"{len(files)} pictures, absolute change of the score in MOS")
+    print(f"{len(files)} pictures, absolute change of the score")
     for name, values in figures.items():
         print(f"  {name:18s} mean {values['mean']:5.2f}, largest {values['largest']:5.2f}")
 

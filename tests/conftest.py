@@ -31,7 +31,6 @@ def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         posterior_units=8,
         scorer_units=(8, 8, 8),
         decoder_width=16,
-        grid_depth=2,
         bank_size=8,
     )
     model.build()

@@ -57,7 +57,7 @@ strategy = strategy_of(sys.argv[1])
 keras.utils.set_random_seed(0)
 with strategy.scope():
     model = NoiselessQDNet(
-        toy_encoder(), latent_dim=4, posterior_units=8, decoder_width=16, grid_depth=2, dropout=0.0
+        toy_encoder(), latent_dim=4, posterior_units=8, decoder_width=16, dropout=0.0
     )
     model.build()
     model.encoder.freeze("encoder")

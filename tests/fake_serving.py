@@ -107,7 +107,8 @@ class FakeServing(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 def _scores(scores: np.ndarray) -> dict[str, np.ndarray]:
-    return {"score": scores, "score_std": scores / 10, "novelty": scores / 50}
+    shares = {"score": 1, "mos": 2, "mos_std": 10, "novelty": 50}
+    return {name: scores / share for name, share in shares.items()}
 
 
 def _response(request, outputs: dict[str, np.ndarray]) -> predict_pb2.PredictResponse:

@@ -53,7 +53,8 @@ def test_a_path_and_its_pixels_have_the_same_score(model, photo):
     assert from_path == qdnet_keras.score(pixels, model)
     assert from_path == score_pixels(model, pixels)
     assert 0 <= from_path.score <= 100
-    assert from_path.score_std >= 0
+    assert 0 <= from_path.mos <= 100
+    assert from_path.mos_std >= 0
 
 
 def test_working_size_is_that_of_the_copy_scored(model, photo):

@@ -71,7 +71,7 @@ def test_a_preset_beside_others_on_the_fixed_split(data, tmp_path, tiny_preset):
 
     lines = (tmp_path / "run" / "fixed" / name / "fixed.csv").read_text().splitlines()
     file, *_, predicted, _ = lines[1].split(",")
-    expected = qdnet_keras.score(data / file, qdnet_keras.load(tiny_preset)).score
+    expected = qdnet_keras.score(data / file, qdnet_keras.load(tiny_preset)).mos
     assert float(predicted) == pytest.approx(expected, abs=1e-3)
 
 

@@ -53,7 +53,8 @@ def test_score_takes_paths_bytes_and_arrays(serving, client, photo):
     for picture in (path, str(path), path.read_bytes(), pixels):
         score = client.score(picture)
         assert score.score == pytest.approx(score_of(pixels), rel=1e-5)
-        assert score.score_std == pytest.approx(score_of(pixels) / 10, rel=1e-5)
+        assert score.mos == pytest.approx(score_of(pixels) / 2, rel=1e-5)
+        assert score.mos_std == pytest.approx(score_of(pixels) / 10, rel=1e-5)
         assert score.novelty == pytest.approx(score_of(pixels) / 50, rel=1e-5)
     assert {request.model_spec.name for request in serving.requests} == {"qdnet"}
     with pytest.raises(ImageError, match="float64"):

@@ -3,12 +3,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from layer_contract import check_layer
-from scipy import ndimage
+from scipy import ndimage, stats
 from toy_encoder import CHANNELS
 
 from qdnet_keras.model.colour import add_change
 from qdnet_keras.model.decoder import GridDecoder, RGBDecoder, take_pixels
 from qdnet_keras.model.layers import InstanceSplit
+from qdnet_keras.model.layers.tone_grid import KNOTS
+from qdnet_keras.model.tone import STRAIGHT, Tones, change_between
 
 HEADS = pytest.mark.parametrize("head", [GridDecoder, RGBDecoder])
 LATENT_DIM = 4
@@ -102,10 +104,16 @@ def test_colours_of_the_picture_reach_the_rendering_through_z_alone(head, rng):
     np.testing.assert_allclose(first, second, atol=2e-3 * np.max(abs(first)))
 
 
-def test_new_grid_decoder_shows_the_normalised_picture_in_grey_world(rng):
+def test_new_grid_decoder_draws_grey_levels_by_their_rank_and_no_colour_cast(rng):
+    """Curves are straight: luminance is the share of darker content, if that is Gaussian."""
     contents = random_contents(rng, 33, 47)
-    picture = GridDecoder(width=16)(contents, latent(rng))
-    np.testing.assert_allclose(picture, 0.2 * contents[0] + 0.5, atol=1e-5)
+    picture = np.asarray(GridDecoder(width=16)(contents, latent(rng)))
+    light = contents[0] @ LUMINANCE
+    np.testing.assert_allclose(picture @ LUMINANCE, stats.norm.cdf(light), atol=0.012)
+    hue = chroma(contents[0]) / np.linalg.norm(chroma(contents[0]), axis=-1, keepdims=True)
+    shown = chroma(picture) / np.linalg.norm(chroma(picture), axis=-1, keepdims=True)
+    coloured = np.linalg.norm(chroma(contents[0]), axis=-1) > 0.1
+    np.testing.assert_allclose(shown[coloured], hue[coloured], atol=1e-3)
 
 
 @HEADS
@@ -124,26 +132,47 @@ def test_sizes_unknown_to_the_graph(head, rng):
 # === Change of quality ===
 
 
-def rendered_change(decoder, contents, z, new_z):
-    content = contents[0]
-    pixels = (np.arange(content.shape[1]), np.arange(content.shape[2]))
-    grid = decoder.change(contents, z, new_z)
-    return np.asarray(decoder.render(grid, content, pixels, content.shape[1:3]))
+def rerendered(decoder, picture, contents, z, new_z):
+    pixels = (np.arange(picture.shape[1]), np.arange(picture.shape[2]))
+    change = decoder.change(contents, z, new_z)
+    return np.asarray(decoder.rerender(picture, change, contents[0], pixels, picture.shape[1:3]))
 
 
 @HEADS
-def test_no_change_of_quality_is_no_change_at_all(head, rng):
+@pytest.mark.parametrize("levels", [255, 65535])
+def test_no_change_of_quality_is_no_change_at_all(head, levels, rng):
+    """Even of nearly black and of burnt colours, in 8 and in 16 bits."""
     decoder, contents, z = built(head), random_contents(rng, 33, 47), latent(rng)
-    change = rendered_change(decoder, contents, z, z)
-    np.testing.assert_array_equal(change, np.zeros_like(change))
+    stored = rng.integers(0, levels + 1, (1, 33, 47, 3))
+    stored[:, :8] //= 64
+    stored[:, 8:10] = rng.choice([0, 1, levels - 1, levels], (1, 2, 47, 3))
+    picture = (stored / levels).astype("float32")
+    same = rerendered(decoder, picture, contents, z, z)
+    np.testing.assert_allclose(same, picture, atol=1e-6)
+    np.testing.assert_array_equal(np.round(np.clip(same, 0, 1) * levels), stored)
 
 
-def test_change_of_the_grid_head_is_the_difference_of_two_renderings(rng):
-    decoder, contents = built(GridDecoder), random_contents(rng, 33, 47)
-    z, new_z = latent(rng), latent(rng)
-    expected = decoder(contents, new_z) - decoder(contents, z)
-    assert np.mean(abs(expected)) > 0.01
-    np.testing.assert_allclose(rendered_change(decoder, contents, z, new_z), expected, atol=1e-4)
+def test_a_change_between_two_qualities_takes_curves_to_each_other():
+    """What one quality drew at a luminance the other draws at that of its own curve."""
+    rng = np.random.default_rng(3)
+
+    def tones():
+        steps = rng.uniform(0.2, 1, (1, 2, 3, KNOTS - 1))
+        curve = np.cumsum(steps / steps.sum(-1, keepdims=True), axis=-1)
+        curve = np.pad(curve, [[0, 0]] * 3 + [[1, 0]])
+        saturation = rng.uniform(-0.1, 0.1, curve.shape)
+        return Tones(*(v.astype("float32") for v in (curve, saturation, rng.normal(0, 1, (1, 3)))))
+
+    old, new = tones(), tones()
+    change = np.asarray(change_between(old, new))
+    levels = np.linspace(0, 1, KNOTS)
+    np.testing.assert_allclose(change[0, 0, 0, -3:], (new.tint - old.tint)[0], atol=1e-6)
+    for y, x in np.ndindex(2, 3):
+        u = np.interp(levels, old.curve[0, y, x], levels)
+        light = (1 - STRAIGHT) * np.interp(u, levels, new.curve[0, y, x]) + STRAIGHT * levels
+        np.testing.assert_allclose(change[0, y, x, : 2 * KNOTS : 2], light, atol=1e-5)
+        gain = np.interp(u, levels, new.saturation[0, y, x] - old.saturation[0, y, x])
+        np.testing.assert_allclose(change[0, y, x, 1 : 2 * KNOTS : 2], np.exp(gain), atol=5e-3)
 
 
 def guided_filter(guide, target, window, epsilon):
@@ -163,7 +192,9 @@ def test_change_of_the_rgb_head_is_the_guided_filter_of_the_difference(rng):
     decoder, contents = built(RGBDecoder), random_contents(rng, 33, 47)
     z, new_z = latent(rng), latent(rng)
     difference = np.asarray(decoder(contents, new_z) - decoder(contents, z), "float64")
-    change = rendered_change(decoder, contents, z, new_z)
+    pixels = (np.arange(33), np.arange(47))
+    grid, guide = decoder.change(contents, z, new_z), np.zeros((1, 33, 47), "float32")
+    change = np.asarray(decoder.bilateral(grid, guide, contents[0], pixels=pixels, size=(33, 47)))
     for channel in range(3):
         expected = guided_filter(
             contents[0][0, ..., channel].astype("float64"),

@@ -6,6 +6,8 @@ from toy_encoder import CHANNELS, TAPS, toy_encoder, toy_network
 
 from qdnet_keras import QDNet
 from qdnet_keras.errors import PresetError
+from qdnet_keras.model.efficientnet_lite import PYRAMID
+from qdnet_keras.model.efficientnet_lite import TAPS as TAPS_LITE
 from qdnet_keras.model.encoder import RESNET50_TAPS, Encoder
 
 SIZES = pytest.mark.parametrize("size", [(32, 32), (33, 47), (203, 317)])
@@ -68,6 +70,44 @@ def test_each_stage_halves_the_size_rounding_up(size):
             assert features[stage].shape == (2, height, width, channels)
 
 
+def test_efficientnet_lite2_by_the_operations_of_its_paper():
+    """Its stem and first two stages redone with tf.nn on its own kernels; sizes of all stages."""
+    keras.utils.set_random_seed(0)
+    encoder, image = Encoder("EfficientNetLite2", TAPS_LITE, PYRAMID), picture(45, 64)
+
+    def kernel(name):
+        (weight,) = (w for w in encoder.weights if w.path.endswith(f"{name}/kernel"))
+        return weight
+
+    def convolution(values, name, stride=1):
+        return tf.nn.conv2d(values, kernel(name), stride, "SAME")
+
+    def depthwise(values, name, stride=1):
+        strides = [1, stride, stride, 1]
+        return tf.nn.depthwise_conv2d(values, kernel(name), strides, "SAME")
+
+    features = encoder(image)
+    values = tf.nn.relu6(convolution((image * 255 - 127) / 128, "stem", 2))
+    values = tf.nn.relu6(depthwise(values, "stage0_block0_depthwise"))
+    values = convolution(values, "stage0_block0_project")
+    np.testing.assert_allclose(features[1], values, atol=1e-5 * np.max(abs(values)))
+    for block in range(3):
+        name = f"stage1_block{block}"
+        inside = tf.nn.relu6(convolution(values, f"{name}_expand"))
+        inside = tf.nn.relu6(depthwise(inside, f"{name}_depthwise", 2 if block == 0 else 1))
+        inside = convolution(inside, f"{name}_project")
+        values = inside if block == 0 else inside + values
+    np.testing.assert_allclose(features[2], values, atol=1e-5 * np.max(abs(values)))
+
+    halvings = (0, 1, 2, 3, 4, 4, 5, 5, 5)
+    for channels, halved, values in zip(encoder.channels, halvings, features, strict=True):
+        assert values.shape == (1, -(-45 // 2**halved), 64 // 2**halved, channels)
+    assert [halvings[stage] for stage in encoder.pyramid] == [0, 1, 2, 3, 4, 5]
+    assert encoder.channels == (3, 16, 24, 48, 88, 120, 208, 352, 1280)
+    kernels = sum(int(np.prod(w.shape)) for w in encoder.weights if w.path.endswith("kernel"))
+    assert 4.5e6 < kernels < 5e6  # 6.1 million in all in the paper's, 1.3 of them in its classifier
+
+
 def test_a_network_of_ones_own_sees_the_picture_as_it_is():
     network, image = toy_network(), picture(40, 33)
     encoder = Encoder(network, TAPS)
@@ -75,7 +115,10 @@ def test_a_network_of_ones_own_sees_the_picture_as_it_is():
     np.testing.assert_array_equal(encoder(image)[5], network(image))
 
 
-def test_sizes_unknown_to_the_graph(encoder):
+@pytest.mark.parametrize("name", ["ResNet50", "EfficientNetLite2"])
+def test_sizes_unknown_to_the_graph(encoder, name):
+    if name == "EfficientNetLite2":
+        encoder = Encoder(name, TAPS_LITE, PYRAMID)
     graph = tf.function(
         lambda image: encoder(image), input_signature=[tf.TensorSpec([None, None, None, 3])]
     )
@@ -102,7 +145,9 @@ def test_half_precision_keeps_statistics_in_single_precision():
     assert all(np.isfinite(values).all() for values in (*split.contents, *split.statistics))
 
 
-@pytest.mark.parametrize("make", [Encoder, toy_encoder])
+@pytest.mark.parametrize(
+    "make", [Encoder, toy_encoder, lambda: Encoder("EfficientNetLite2", TAPS_LITE, PYRAMID)]
+)
 def test_config_does_not_hold_the_weights(make, tmp_path):
     encoder = make()
     assert "weights" not in encoder.get_config()

@@ -198,7 +198,8 @@ def test_scores_equal_python(answers, model):
     for pixels, answer in zip(PICTURES, answers["score"], strict=True):
         expected = score_pixels(model, pixels, EXPORTED_SIDE)
         assert answer["score"] == pytest.approx([expected.score], abs=1e-4)
-        assert answer["score_std"] == pytest.approx([expected.score_std], abs=1e-4)
+        assert answer["mos"] == pytest.approx([expected.mos], abs=1e-4)
+        assert answer["mos_std"] == pytest.approx([expected.mos_std], abs=1e-4)
     assert answers["default"][0] == answers["score"][0]
 
 

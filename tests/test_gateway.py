@@ -21,6 +21,7 @@ import trustme
 
 from qdnet_keras.client import Client, messages
 from qdnet_keras.errors import ServerError, ServerUnreachableError
+from qdnet_keras.outcomes import SCORES
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 GATEWAY = Path(__file__).parents[1] / "serving" / "gateway"
@@ -36,7 +37,7 @@ class Rest(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        outputs = {"score": [50.0], "score_std": [5.0], "novelty": [0.5]}
+        outputs = {"score": [50.0], "mos": [40.0], "mos_std": [5.0], "novelty": [0.5]}
         self._answer(len(body), json.dumps({"outputs": outputs}).encode())
 
     def do_GET(self):
@@ -86,7 +87,7 @@ class Gateway:
         assert "authorization" not in dict(context.invocation_metadata())
         self.messages.append(request)
         response = messages.PredictResponse()
-        for name in ("score", "score_std", "novelty"):
+        for name in SCORES:
             value = messages.to_tensor(np.array([50.0], np.float32))
             response.outputs.add(key=name, value=value)
         return response.SerializeToString()

@@ -8,13 +8,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import percentileofscore
 from toy_encoder import toy_encoder
 
 from qdnet_keras import QDNet
-from qdnet_keras.model.colour import add_change
+from qdnet_keras.model.calibration import Calibration
 from qdnet_keras.model.cycle import cycle_term
 from qdnet_keras.model.objective import TERMS, Objective
 from qdnet_keras.model.scoring import score_pixels
+from qdnet_keras.outcomes import SCORES
 
 SIZE = (48, 40)
 
@@ -29,7 +31,6 @@ def new(seed=0, objective=None, **options):
             "posterior_units": 8,
             "scorer_units": (16, 16, 8),
             "decoder_width": 16,
-            "grid_depth": 2,
             **options,
         },
     )
@@ -91,25 +92,51 @@ def assert_equal(first, second):
 # === Score ===
 
 
-def test_score_is_that_of_the_posterior_mean_in_mos_units(model):
+def test_scores_are_those_of_the_posterior_mean(model):
     image = pictures(3)
     output = model(image)
-    _, _, loc, scale, _ = model.encode(image)
-    assert loc.shape == scale.shape == (3, 4)
-    assert output.keys() == {"score", "score_std", "novelty"}
-    assert output["score"].shape == output["score_std"].shape == (3,)
-    assert output["score"].dtype == output["score_std"].dtype == tf.float32
-    np.testing.assert_allclose(output["score"], 45 + 11 * model.scorer(loc), atol=1e-4)
-    np.testing.assert_allclose(output["score"], model.score_latent(loc), atol=1e-4)
+    encoding = model.encode(image)
+    assert encoding.loc.shape == encoding.scale.shape == (3, 4)
+    assert output.keys() == set(SCORES)
+    assert {value.shape for value in output.values()} == {(3,)}
+    assert {value.dtype for value in output.values()} == {tf.float32}
+    mos = 45 + 11 * np.asarray(model.scorer(encoding.loc))
+    np.testing.assert_allclose(output["mos"], mos, atol=1e-4)
+    quantiles = np.asarray(model.calibration.quantiles)
+    assert quantiles[0] < mos.min() and mos.max() < quantiles[-1]
+    ranks = np.interp(mos, quantiles, np.arange(2, 99, 2))
+    np.testing.assert_allclose(output["score"], ranks, atol=1e-3)
+    np.testing.assert_allclose(model.rank_latent(encoding.loc), ranks, atol=1e-3)
 
 
-def test_score_stays_in_its_range(model):
+def test_score_is_the_share_of_renderings_that_lie_below(model):
+    """Of a thousand MOS, also far beyond them; it rises all the way."""
+    calibration = Calibration()
+    mos = np.random.default_rng(0).gamma(4.0, 9.0, 1000)
+    calibration.compare_with(mos)
+    asked = np.linspace(np.percentile(mos, 2.5), np.percentile(mos, 97.5), 50, dtype="float32")
+    np.testing.assert_allclose(calibration.rank(asked), percentileofscore(mos, asked), atol=0.6)
+    wide = np.asarray(calibration.rank(np.linspace(-20, 150, 400, dtype="float32")))
+    assert (np.diff(wide) >= 0).all() and 0 <= wide[0] < 0.1 and 99.5 < wide[-1] <= 100
+    assert (np.diff(wide)[20:-100] > 0).all()
+
+
+def test_renderings_that_are_all_alike_still_give_a_rank(model):
+    calibration = Calibration()
+    calibration.compare_with(np.full(10, 40.0))
+    low, high = np.asarray(calibration.rank(np.array([30, 50], "float32")))
+    assert 0 <= low < 2 and 98 < high <= 100
+
+
+def test_scores_stay_in_their_range(model):
     bias = model.scorer.output_layer.bias
     before = np.asarray(bias)
     try:
         for value, limit in ((1e3, 100.0), (-1e3, 0.0)):
             bias.assign([value])
-            np.testing.assert_array_equal(model(pictures(2))["score"], [limit, limit])
+            output = model(pictures(2))
+            np.testing.assert_array_equal(output["mos"], [limit, limit])
+            np.testing.assert_allclose(output["score"], [limit, limit], atol=1e-3)
     finally:
         bias.assign(before)
 
@@ -117,7 +144,7 @@ def test_score_stays_in_its_range(model):
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 35)])
 def test_score_of_any_size(model, size):
     output = model(pictures(1, size=size))
-    assert np.isfinite(output["score"]).all() and np.isfinite(output["score_std"]).all()
+    assert all(np.isfinite(value).all() for value in output.values())
 
 
 def test_score_does_not_depend_on_the_batch(model):
@@ -125,20 +152,20 @@ def test_score_does_not_depend_on_the_batch(model):
     together = model(image)
     for index in range(4):
         alone = model(image[index : index + 1])
-        for name in ("score", "score_std", "novelty"):
+        for name in SCORES:
             np.testing.assert_allclose(alone[name][0], together[name][index], atol=1e-4)
 
 
-def test_score_std_is_the_spread_under_the_posterior(model):
+def test_mos_std_is_the_spread_under_the_posterior(model):
     image = pictures(2)
-    _, _, loc, scale, _ = model.encode(image)
-    first, second = model(image)["score_std"], model(image)["score_std"]
+    _, _, loc, scale, *_ = model.encode(image)
+    first, second = model(image)["mos_std"], model(image)["mos_std"]
     np.testing.assert_array_equal(first, second)
     samples = model.posterior.distribution(loc, scale).sample(5000, seed=(1, 2))
     scores = np.stack([model.score_latent(samples[:, i]) for i in range(2)])
     np.testing.assert_allclose(first, scores.std(axis=1), rtol=0.4)
 
-    none = model.score_posterior(loc, tf.zeros_like(scale))[1]
+    none = model.posterior.spread(model.score_latent, loc, tf.zeros_like(scale))
     np.testing.assert_allclose(none, 0, atol=1e-4)
 
 
@@ -148,14 +175,15 @@ def test_calibration_reaches_a_score_that_was_traced_before(tiny_preset):
     model.calibration.mos_mean.assign_add(3.0)
     model.calibration.residual_std.assign(7.0)
     after = score_pixels(model, picture)
-    assert after.score == pytest.approx(before.score + 3.0, abs=1e-4)
-    assert after.score_std == pytest.approx(np.hypot(before.score_std, 7.0), abs=1e-4)
+    assert after.mos == pytest.approx(before.mos + 3.0, abs=1e-4)
+    assert after.mos_std == pytest.approx(np.hypot(before.mos_std, 7.0), abs=1e-4)
+    assert after.score > before.score
 
 
 def test_predict_is_the_call_on_each_batch(model):
     image = pictures(3)
     predicted, called = model.predict(image, batch_size=2, verbose=0), model(image)
-    for name in ("score", "score_std"):
+    for name in SCORES:
         assert predicted[name].shape == (3,)
         np.testing.assert_allclose(predicted[name], called[name], atol=1e-3)
 
@@ -190,7 +218,7 @@ def test_terms_are_those_of_the_paper(model):
     for i in range(2):
         one, other = ({"x": batch[k][i : i + 1]} for k in ("image", "pair"))
         for side, mos in ((one, batch["mos"][i]), (other, batch["pair_mos"][i])):
-            side["n"], _, side["z"], side["sigma"], _ = model.encode(side["x"])
+            side["n"], _, side["z"], side["sigma"], *_ = model.encode(side["x"])
             y, q = (mos - 45) / 11, model.scorer(side["z"])[0]
             z, sigma = (np.asarray(side[key], "float64") for key in ("z", "sigma"))
             expected["score"].append((y - q) ** 2 / (2 * 0.5**2))
@@ -265,8 +293,8 @@ def test_cycle_trains_the_decoder_alone_with_the_direct_gradient(model):
     new_z = (z + epsilon * (tf.roll(z, 1, axis=0) - z))[:2]
     contents = [content[:2] for content in split.contents]
     with tf.GradientTape() as tape:
-        difference = model.decoder(contents, new_z) - model.decoder(contents, z[:2])
-        changed = add_change(image[:2], difference)
+        change = model.decoder.change(contents, z[:2], new_z)
+        changed = model.rerender(image[:2], change, split.moments[:2])
         again = model.encode(tf.clip_by_value(changed, 0, 1)).loc
         latents = tf.reduce_mean((new_z - again) ** 2, axis=1)
         direct = tf.reduce_mean(latents + (model.scorer(new_z) - model.scorer(again)) ** 2)
@@ -331,7 +359,7 @@ def test_other_networks_train(options):
 def test_half_precision_trains_with_loss_scaling():
     model = new(dtype="mixed_float16")
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    contents, _, loc, scale, _ = model.encode(pictures(2), training=True)
+    contents, _, loc, scale, *_ = model.encode(pictures(2), training=True)
     assert contents[0].dtype == tf.float16
     assert loc.dtype == scale.dtype == model.decoder(contents, loc).dtype == tf.float32
 

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from toy_encoder import toy_encoder
 
 from qdnet_keras import QDNet
 from qdnet_keras.errors import PresetError
@@ -56,8 +57,22 @@ def test_every_weight_is_stored_once(model, tiny_preset):
     kernels = [array for name, array in stored.items() if name.endswith("kernel")]
     assert len(kernels) > 20 and {array.dtype.name for array in kernels} == {"float16"}
     learnt = load_file(tiny_preset / CALIBRATION)
-    assert learnt.keys() == {f"calibration/{n}" for n in ("mos_mean", "mos_std", "residual_std")}
+    names = "mos_mean", "mos_std", "residual_std", "quantiles"
+    assert learnt.keys() == {f"calibration/{name}" for name in names}
     assert {array.dtype.name for array in (stored["bank"], *learnt.values())} == {"float32"}
+
+
+def test_statistics_of_tiny_variance_are_stored_as_they_are(tmp_path):
+    model = QDNet(toy_encoder(), latent_dim=4, decoder_width=16)
+    model.build()
+    variance = model.posterior.standardise[0].moving_variance
+    values = np.geomspace(1e-12, 1e-3, variance.shape[0]).astype("float32")
+    variance.assign(values)
+    model.save_to_preset(tmp_path)
+    name = next(name for name, weight in named_weights(model).items() if weight is variance)
+    np.testing.assert_array_equal(read_preset_weights(tmp_path)[name], values)
+    for array in read_preset_weights(tmp_path).values():
+        assert array.ndim > 1 or array.dtype == np.float32
 
 
 def test_loaded_weights_are_the_stored_ones(model, tiny_preset):
@@ -93,15 +108,14 @@ def test_saving_replaces_an_older_preset(model, preset):
 
 
 def test_values_beyond_half_precision_are_stored(model, tmp_path):
-    """BatchNormalization's running variance of unscaled features can exceed 65504."""
-    name = next(name for name in named_weights(model) if name.endswith("toy_1_bn/moving_variance"))
-    variance = named_weights(model)[name]
-    before = np.asarray(variance)
-    variance.assign(np.full(variance.shape, 1e5, "float32"))
+    name = "scorer/hidden_0/kernel"
+    kernel = named_weights(model)[name]
+    before = np.asarray(kernel)
+    kernel.assign(np.full(kernel.shape, 1e5, "float32"))
     try:
         model.save_to_preset(tmp_path)
     finally:
-        variance.assign(before)
+        kernel.assign(before)
     np.testing.assert_allclose(
         load_file(tmp_path / WEIGHTS)[name].astype("float32"), 1e5, rtol=1e-3
     )
@@ -120,7 +134,7 @@ def test_parts_that_fit_are_taken_and_the_others_start_anew(tiny_preset):
 
     stored = read_preset_weights(tiny_preset)
     for name, weight in named_weights(other).items():
-        anew = name.split("/")[0] in ("posterior", "novelty", "bank")
+        anew = name.split("/")[0] in ("posterior", "restorer", "novelty", "bank")
         expected = before[name] if anew else stored[name]
         np.testing.assert_array_equal(weight, expected.astype("float32"), err_msg=name)
 

@@ -56,6 +56,7 @@ def test_the_exported_network_stands_hostile_requests(exported):
         assert status == 200
         for prediction in answer["predictions"]:
             assert prediction["score"] == pytest.approx(expected.score, abs=1e-4)
-            assert prediction["score_std"] == pytest.approx(expected.score_std, abs=1e-4)
+            assert prediction["mos"] == pytest.approx(expected.mos, abs=1e-4)
+            assert prediction["mos_std"] == pytest.approx(expected.mos_std, abs=1e-4)
     finally:
         assert server.stop() == 0

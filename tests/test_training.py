@@ -327,13 +327,18 @@ def test_network_of_a_configuration(data, tiny_preset):
     arguments = read_preset_config(tiny_preset)["model"]
     network = [f"model.{name}={arguments[name]}" for name in ("latent_dim", "posterior_units")]
     network += [f"model.{name}={arguments[name]}" for name in ("scorer_units", "decoder_width")]
-    overrides += [*network, f"model.grid_depth={arguments['grid_depth']}"]
-    started = load_config("tiny", [*overrides, f"train.init={tiny_preset}"])
+    started = load_config("tiny", [*overrides, *network, f"train.init={tiny_preset}"])
     model = build_model(started, manifest, steps_per_epoch=4)
     assert model.encoder.channels == toy_encoder().channels
     assert float(model.calibration.mos_mean) == 50.0  # the preset's, with its scorer
     stored = load_file(tiny_preset / "weights.safetensors")["scorer/hidden_0/kernel"]
     np.testing.assert_array_equal(model.scorer.hidden[0].kernel, stored.astype("float32"))
+
+
+def test_stages_that_the_encoder_lacks_are_named(data, tiny_preset):
+    config = load_config("tiny", [f"train.init={tiny_preset}", "model.z_stages=[0, 6]"])
+    with pytest.raises(ConfigError, match=r"^model.z_stages has 6; .* stages 0 to 5\.$"):
+        build_model(config, read_manifest(data), steps_per_epoch=1)
 
 
 @pytest.mark.parametrize("freeze", ["norm", "encoder"])
@@ -434,8 +439,10 @@ def test_nine_labels_in_ten_lie_in_the_interval(model):
     scale = np.full_like(z, 0.3)
     mos = np.asarray(model.score_latent(z)) + rng.standard_t(4, 4000) * 3
     calibrate(model, z[:1000], scale[:1000], mos[:1000])
-    score, score_std = (np.asarray(v) for v in model.score_posterior(z[1000:], scale[1000:]))
-    intervals = [Score(*pair, 0.0).interval for pair in zip(score, score_std, strict=True)]
+    score = np.asarray(model.score_latent(z[1000:]))
+    spread = model.posterior.spread(model.score_latent, z[1000:], scale[1000:])
+    mos_std = np.asarray(model.calibration.spread(spread))
+    intervals = [Score(0.0, *pair, 0.0).interval for pair in zip(score, mos_std, strict=True)]
     inside = [low <= y <= high for (low, high), y in zip(intervals, mos[1000:], strict=True)]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.03)
 

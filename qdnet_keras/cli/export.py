@@ -24,7 +24,8 @@ def run(
         str, typer.Option(metavar="bank|prior", help="Where enhance takes new qualities from.")
     ] = "bank",
     tolerance: Annotated[
-        float, typer.Option(min=0, max=100, help="MOS within which a target counts as reached.")
+        float,
+        typer.Option(min=0, max=100, help="Largest distance to the target that counts as reached."),
     ] = 1.0,
     working_size: WorkingSize = WORKING_SIDE,
     max_megapixels: Annotated[

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qdnet_keras.outcomes import Score
     from qdnet_keras.photos.files import Photo
 
-UNFAMILIAR = "unlike the training photographs"
+UNFAMILIAR = "not a photograph it knows"
 
 Scorer = Callable[[str], "Score"]
 
@@ -54,10 +54,12 @@ def run(
 ) -> None:
     """Score photographs, 0 to 100; higher is better.
 
-    Nine labels in ten of validation pictures lay in their interval. A note marks pictures unlike
-    the training photographs: their scores mean little.
+    The score is the share of tone-mapped renderings, in per cent, that people would like less.
+    MOS is the mean opinion score on the scale of the training labels, with the interval that holds
+    nine opinions in ten. A note marks pictures unlike the training pictures: there the score means
+    little.
 
-    With --json: {"file", "score", "score_std", "interval", "novelty"} or {"file", "error"}.
+    With --json: {"file", "score", "mos", "mos_std", "interval", "novelty"} or {"file", "error"}.
     """
     from qdnet_keras.photos.files import find_photos
 
@@ -108,7 +110,7 @@ def _remote_scorer(client: "Client") -> Scorer:
 
 
 def _report(files: Sequence[str], score: Scorer, parallel: int, as_json: bool) -> None:
-    report = Report(("file", "score", "90 % interval", "note"), files, as_json)
+    report = Report(("file", "score", "MOS", "90 % interval", "note"), files, as_json)
 
     def attempt(file: str) -> "Score | ImageError | ServerError":
         try:
@@ -126,11 +128,18 @@ def _report(files: Sequence[str], score: Scorer, parallel: int, as_json: bool) -
             report.failure(file, result)
             continue
         report.result(
-            (file, f"{result.score:.1f}", _range(result), "" if result.familiar else UNFAMILIAR),
+            (
+                file,
+                f"{result.score:.1f}",
+                f"{result.mos:.1f}",
+                _range(result),
+                "" if result.familiar else UNFAMILIAR,
+            ),
             {
                 "file": file,
                 "score": result.score,
-                "score_std": result.score_std,
+                "mos": result.mos,
+                "mos_std": result.mos_std,
                 "interval": result.interval,
                 "novelty": result.novelty,
             },

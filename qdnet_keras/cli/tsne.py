@@ -97,7 +97,7 @@ def run(
     files = [rendering.file for rendering in manifest.renderings]
     with Progress() as progress:
         z = posterior_means(model, _counted(files, progress), working_size)
-    scores = np.clip(model.score_latent(z), 0, 100)
+    scores = np.asarray(model.rank_latent(z))
     places = place_latents(z, perplexity, seed)
     figure = draw_latents(places, manifest.mos, scores)
     for path in paths:

@@ -139,7 +139,7 @@ class Client(ClientBase):
 
         Args:
             picture: As for `score`, but of 8 bits a channel.
-            target: MOS units 0..100.
+            target: Score, 0..100.
 
         Returns:
             `Enhanced` with uint8 `pixels` of the picture's size.

@@ -6,7 +6,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "score-only": ("loss.alpha=0", "loss.beta=0", "loss.gamma=0", "loss.cycle=0"),
     "rgb": ("model.head=rgb",),
     "grid": ("model.head=grid",),
-    "no-natural": ("model.picture_statistics=[]",),
+    "no-statistics": ("model.picture_statistics=[]",),
     "z-2": ("model.latent_dim=2",),
     "z-4": ("model.latent_dim=4",),
     "z-64": ("model.latent_dim=64",),

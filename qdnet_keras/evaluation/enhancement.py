@@ -22,7 +22,7 @@ from qdnet_keras.synthesis.tmqi import tmqi
 OURS = "QD-net"
 NEUTRAL_CHROMA = 3.0  # ΔE from grey up to which a pixel counts as neutral
 BURNT, BLACK = 253, 2  # of 255
-REACHED = 3.0  # MOS
+REACHED = 3.0  # of the score
 
 
 def clahe(pixels: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ def compare_enhancement(
         manifest: Renderings.
         hdr: Folder of `SCENE.exr`.
         every: Every n-th of the lower half is enhanced.
-        target: What QD-net is asked for, MOS units 0..100.
+        target: Score that QD-net is asked for, 0..100.
 
     Raises:
         ImageError: If a picture or scene cannot be read.

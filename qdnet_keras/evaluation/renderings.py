@@ -26,7 +26,7 @@ from qdnet_keras.outcomes import Z_90
 from qdnet_keras.photos.files import read_photo
 
 Figures = dict[str, float]
-FALL = 1.0  # MOS: a ladder that falls by less is counted as rising
+FALL = 1.0  # of the score: a ladder that falls by less is counted as rising
 
 
 def judge_renderings(
@@ -38,7 +38,7 @@ def judge_renderings(
         model: See `qdnet_keras.load`.
         manifest: With a test split; HDR scenes are looked for in `hdr/` beside its source.
         every: Enhancement is judged on every n-th test picture.
-        targets: MOS units 0..100, ascending; methods are compared at the (upper) middle one.
+        targets: Scores, 0..100, ascending; methods are compared at the (upper) middle one.
         out: Folder.
 
     Returns:
@@ -90,8 +90,10 @@ def _cell(value: float | None) -> str:
 def score_figures(model: QDNet, manifest: Manifest) -> Figures:
     """How well the intervals hold."""
     files = [rendering.file for rendering in manifest.renderings]
-    scores = model.score_posterior(*posteriors(model, files))
-    predicted, spread = (np.asarray(values) for values in scores)
+    loc, scale = posteriors(model, files)
+    predicted = np.asarray(model.score_latent(loc))
+    spread = model.posterior.spread(model.score_latent, loc, scale)
+    spread = np.asarray(model.calibration.spread(spread))
     held = np.abs(predicted - manifest.mos) <= Z_90 * spread
     return {"labels in the 90 % interval": float(held.mean())}
 

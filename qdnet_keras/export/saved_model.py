@@ -8,7 +8,7 @@
 | `score_bytes` | `image_bytes` string `[B]`, PNG or JPEG | `SCORES` `[B]` |
 | `enhance_bytes` | `image_bytes`, `target` | `image_bytes` (PNG), and `RESULTS` |
 
-`SCORES` are `score`, `score_std` and `novelty`, float32, see `qdnet_keras.outcomes.Score`.
+`SCORES` are `score`, `mos`, `mos_std` and `novelty`, float32, see `qdnet_keras.outcomes.Score`.
 `RESULTS` are `score_before`, `score_after`, `epsilon` (float32) and `reached` (bool), each `[B]`.
 The pictures of one `*_bytes` request may differ in size; an alpha channel goes through
 `enhance_bytes` as it is. Every row is computed on its own, except that the rows of `score` and of

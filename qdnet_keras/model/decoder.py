@@ -1,8 +1,7 @@
 """G: decoders that render content n at latent quality z.
 
-Both heads also express a *change* of quality, G(n, ẑ) − G(n, z), as a grid of affine colour
-transforms of the normalised picture. Such a grid re-renders the original pixels at any resolution,
-tile by tile, and leaves them as they are where ẑ = z.
+Both heads also express a *change* of quality as a grid that re-renders the original pixels at any
+resolution, tile by tile, and leaves them as they are where ẑ = z.
 """
 
 import keras
@@ -11,7 +10,9 @@ from keras import ops
 
 from qdnet_keras.model.colour import add_change
 from qdnet_keras.model.layers import AdaINBlock, BilateralGrid, ResizeLike
-from qdnet_keras.model.layers.bilateral_grid import AFFINE
+from qdnet_keras.model.layers.bilateral_grid import AFFINE, slice_grid
+from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS, ToneGrid, luminance
+from qdnet_keras.model.tone import Tones, change_between
 
 
 def take_pixels(picture, pixels):
@@ -84,15 +85,9 @@ class Decoder(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.width = width
         self.unet = _UNet(self.LAST_STAGE, width, dtype=self.dtype_policy, name="unet")
-        self.bilateral = BilateralGrid(dtype="float32")
-
-    def guide(self, content):
-        """Guide of the bilateral grid, 0..1, for normalised pixels `(..., 3)`."""
-        raise NotImplementedError
 
     def build(self, contents_shape, z_shape):
         self.unet.build(contents_shape, z_shape)
-        self.bilateral.build((None, None, None, self.change_channels))
 
     def change(self, contents, z, new_z):
         """The change from quality z to new_z, `(batch_size, cells_y, cells_x, change_channels)`."""
@@ -111,12 +106,7 @@ class Decoder(keras.layers.Layer):
         Returns:
             Tensor of the shape of `picture`, float32, not clipped.
         """
-        return add_change(picture, self.render(change, content, pixels, size))
-
-    def render(self, grid, content, pixels, size):
-        """Applies a grid to some pixels of the normalised picture; see `BilateralGrid`."""
-        content = ops.cast(content, "float32")
-        return self.bilateral(grid, self.guide(content), content, pixels=pixels, size=size)
+        raise NotImplementedError
 
     def get_config(self):
         return {**super().get_config(), "width": self.width}
@@ -134,17 +124,16 @@ class RGBDecoder(Decoder):
     def __init__(self, width=64, **kwargs):
         super().__init__(width, **kwargs)
         self.colour = keras.layers.Conv2D(3, 1, dtype="float32", name="colour")
+        self.bilateral = BilateralGrid(dtype="float32")
 
     def build(self, contents_shape, z_shape):
         super().build(contents_shape, z_shape)
         self.colour.build((None, None, None, self.unet.width))
+        self.bilateral.build((None, None, None, AFFINE))
 
     def call(self, contents, z, pixels=None):
         picture = self.colour(self.unet(contents, z)) + 0.5
         return picture if pixels is None else take_pixels(picture, pixels)
-
-    def guide(self, content):
-        return ops.zeros_like(content[..., 0])
 
     def change(self, contents, z, new_z):
         """Fits the change around each pixel as a linear function of the normalised picture.
@@ -171,72 +160,106 @@ class RGBDecoder(Decoder):
         ]
         return ops.stack([coefficient for row in rows for coefficient in row], axis=-1)
 
+    def rerender(self, picture, change, content, pixels, size):
+        content = ops.cast(content, "float32")
+        guide = ops.zeros_like(content[..., 0])
+        return add_change(picture, self.bilateral(change, guide, content, pixels=pixels, size=size))
+
     def _window_mean(self, values):
         return tf.nn.avg_pool2d(values, self.WINDOW, 1, "SAME")
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
 class GridDecoder(Decoder):
-    """An AdaIN U-Net over the coarse stages that predicts a bilateral grid of colour transforms.
+    """An AdaIN U-Net over the two coarsest stages that predicts local tone curves and colour.
 
-    The grid (at 1/8 of the picture's size) is sliced by a guide computed from the normalised
-    picture and applied to the normalised picture. So z cannot be bypassed, edges stay sharp, and
-    the same grid renders the picture at any resolution.
+    For each cell (1/16 of the picture's size) it predicts what z makes of content there: a curve
+    that rises strictly, a saturation, and one tint for the whole picture, see
+    `qdnet_keras.model.tone`. G(n, z) draws the normalised picture by them, so z cannot be bypassed;
+    a change between two qualities cannot reverse an edge, turn a hue or clip, see `ToneGrid`, and
+    is sharp at any resolution.
 
     Args:
         width: See `Decoder`.
-        depth: Guide cells of the grid.
 
     Reference:
-        Gharbi et al., "Deep Bilateral Learning for Real-Time Image Enhancement", SIGGRAPH 2017.
+        The grid over place and luminance: Gharbi et al., "Deep Bilateral Learning for Real-Time
+        Image Enhancement", SIGGRAPH 2017.
     """
 
-    LAST_STAGE = 3
-    GUIDE_UNITS = 16
+    LAST_STAGE = 4
+    change_channels = TONE_CHANNELS
+    SPREAD = 1.7  # at which the logistic function is near the Gaussian's distribution function
+    CHROMA = 0.25  # of content drawn with saturation 0
+    DARK = 0.05  # luminance added where chroma is taken relative to it
+    STEEPEST, MOST_SATURATION, MOST_TINT = 6.0, 1.5, 0.5
+    FLATTEST = 0.01
 
-    def __init__(self, width=64, depth=8, **kwargs):
+    def __init__(self, width=48, **kwargs):
         super().__init__(width, **kwargs)
-        self.depth = depth
-        self.change_channels = depth * AFFINE
-        self.transforms = keras.layers.Conv2D(
-            self.change_channels, 1, kernel_initializer="zeros", dtype="float32", name="transforms"
+        self.tones = 2 * KNOTS - 1
+
+        def dense(units, name, activation=None, start="zeros"):
+            return keras.layers.Dense(
+                units, activation, kernel_initializer=start, dtype="float32", name=name
+            )
+
+        self.cells = keras.layers.Conv2D(
+            self.tones, 1, kernel_initializer="zeros", dtype="float32", name="cells"
         )
-        self.guide_hidden = keras.layers.Dense(
-            self.GUIDE_UNITS, "relu", dtype="float32", name="guide_hidden"
-        )
-        self.guide_output = keras.layers.Dense(1, "sigmoid", dtype="float32", name="guide_output")
+        self.whole = dense(64, "whole", "gelu", "glorot_uniform")
+        self.whole_tones, self.whole_tint = dense(self.tones, "tones"), dense(3, "tint")
+        self.tone_grid = ToneGrid(dtype="float32")
 
     def build(self, contents_shape, z_shape):
         super().build(contents_shape, z_shape)
-        self.transforms.build((None, None, None, self.unet.width))
-        self.transforms.bias.assign(ops.tile(ops.array(_GREY_START), [self.depth]))
-        self.guide_hidden.build((None, None, None, 3))
-        self.guide_output.build((None, None, None, self.GUIDE_UNITS))
+        self.cells.build((None, None, None, self.unet.width))
+        self.whole.build((None, self.unet.width + z_shape[-1]))
+        for layer in (self.whole_tones, self.whole_tint):
+            layer.build((None, self.whole.units))
+        self.tone_grid.build((None, None, None, TONE_CHANNELS))
 
     def call(self, contents, z, pixels=None):
-        content = contents[0]
+        content = ops.cast(contents[0], "float32")
         size = ops.shape(content)[1:3]
         if pixels is None:
             pixels = (ops.arange(size[0]), ops.arange(size[1]))
         else:
             content = take_pixels(content, pixels)
-        return self.render(self.grid(contents, z), content, pixels, size)
+        curve, saturation, tint = self.draw(contents, z)
+        light = luminance(content)
+        grid = ops.reshape(
+            ops.stack([curve, saturation], axis=-1), [*ops.shape(curve)[:3], 2 * KNOTS]
+        )
+        share = ops.sigmoid(self.SPREAD * light[..., 0])
+        drawn = slice_grid(grid, share, KNOTS, pixels, size)
+        chroma = ops.exp(drawn[..., 1:]) * self.CHROMA * (content - light)
+        return drawn[..., :1] + (drawn[..., :1] + self.DARK) * (chroma + tint[:, None, None, :])
 
-    def grid(self, contents, z):
-        """Colour transforms, shape `(batch_size, height / 8, width / 8, depth * 12)`, float32."""
-        return self.transforms(self.unet(contents, z))
-
-    def guide(self, content):
-        return self.guide_output(self.guide_hidden(content))[..., 0]
+    def draw(self, contents, z):
+        """What z makes of content: `Tones`."""
+        features = ops.cast(self.unet(contents, z), "float32")
+        whole = self.whole(ops.concatenate([ops.mean(features, axis=(1, 2)), z], axis=-1))
+        tones = self.cells(features) + self.whole_tones(whole)[:, None, None, :]
+        steps = ops.softmax(_soften(tones[..., : KNOTS - 1], self.STEEPEST), axis=-1)
+        steps = (1.0 - self.FLATTEST) * steps + self.FLATTEST / (KNOTS - 1)
+        curve = ops.pad(ops.cumsum(steps, axis=-1), [[0, 0]] * 3 + [[1, 0]])
+        tint = self.whole_tint(whole)
+        return Tones(
+            curve,
+            _soften(tones[..., KNOTS - 1 :], self.MOST_SATURATION),
+            _soften(tint - luminance(tint), self.MOST_TINT),
+        )
 
     def change(self, contents, z, new_z):
-        return self.grid(contents, new_z) - self.grid(contents, z)
+        return change_between(self.draw(contents, z), self.draw(contents, new_z))
 
-    def get_config(self):
-        return {**super().get_config(), "depth": self.depth}
+    def rerender(self, picture, change, content, pixels, size):
+        return self.tone_grid(change, picture, pixels=pixels, size=size)
 
 
-# The transform that shows normalised content as a grey-world picture: 0.2 n + 0.5.
-_GREY_START = (0.2, 0.0, 0.0, 0.5, 0.0, 0.2, 0.0, 0.5, 0.0, 0.0, 0.2, 0.5)
+def _soften(values, limit):
+    return limit * ops.tanh(values / limit)
+
 
 HEADS = {"rgb": RGBDecoder, "grid": GridDecoder}

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from qdnet_keras.errors import PresetError
+from qdnet_keras.model.efficientnet_lite import efficientnet_lite2
 
 RESNET50_TAPS = (
     "conv1_relu",
@@ -19,20 +20,23 @@ RESNET50_TAPS = (
     "conv4_block6_out",
     "conv5_block3_out",
 )
+LITE2 = "EfficientNetLite2"
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
 class Encoder(keras.layers.Layer):
-    """Features t of a picture: the picture itself, and five taps of a network.
+    """Features t of a picture: the picture itself, and taps of a network.
 
-    The picture is stage 0, the taps are stages 1 to 5, from fine to coarse. The network's
+    The picture is stage 0, the taps are the stages after it, from fine to coarse. The network's
     preprocessing is part of the graph. Nothing is padded to a multiple, because that would shift
     the statistics.
 
     Args:
-        network: Name of a network of `keras.applications`, or a functional `keras.Model` that
-            takes pictures in 0..1 of any size.
-        taps: Names of its five layers whose outputs are the stages 1 to 5.
+        network: Name of a network of `keras.applications`, `"EfficientNetLite2"`, or a functional
+            `keras.Model` that takes pictures in 0..1 of any size.
+        taps: Names of its layers whose outputs are the stages 1, 2 ..
+        pyramid: The six stages whose contents the decoder sees, each half the size of the one
+            before; the statistics of all stages are there for the posterior.
         weights: `None` (random), `"imagenet"` (downloads) or the path of a weights file for the
             named network without its top. Not part of the config: a saved model brings its own.
 
@@ -40,8 +44,8 @@ class Encoder(keras.layers.Layer):
         image: Tensor of shape `(batch_size, height, width, 3)`, sRGB-encoded, values in 0..1.
 
     Returns:
-        A list of six tensors `(batch_size, height_i, width_i, channels_i)`; the numbers of
-        channels are `channels`.
+        A list of tensors `(batch_size, height_i, width_i, channels_i)`, one a stage; the numbers
+        of channels are `channels`.
 
     Raises:
         PresetError: If `weights` cannot be found, downloaded or loaded.
@@ -56,11 +60,13 @@ class Encoder(keras.layers.Layer):
         self,
         network: str | keras.Model = "ResNet50",
         taps: Sequence[str] = RESNET50_TAPS,
+        pyramid: Sequence[int] = (0, 1, 2, 3, 4, 5),
         weights: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         self.taps = tuple(taps)
+        self.pyramid = tuple(pyramid)
         self.application = network if isinstance(network, str) else None
         if isinstance(network, str):
             network = _application(network, weights, self.dtype_policy)
@@ -77,7 +83,7 @@ class Encoder(keras.layers.Layer):
 
     def preprocess(self, image):
         """Pictures in 0..1 as the network expects them."""
-        if self.application is None:
+        if self.application in (None, LITE2):
             return image
         module = sys.modules[getattr(keras.applications, self.application).__module__]
         return module.preprocess_input(image * 255.0, data_format="channels_last")
@@ -93,7 +99,12 @@ class Encoder(keras.layers.Layer):
 
     def get_config(self):
         network = self.application or keras.saving.serialize_keras_object(self.backbone)
-        return {**super().get_config(), "network": network, "taps": list(self.taps)}
+        return {
+            **super().get_config(),
+            "network": network,
+            "taps": list(self.taps),
+            "pyramid": list(self.pyramid),
+        }
 
     @classmethod
     def from_config(cls, config):
@@ -109,9 +120,14 @@ def _application(name: str, weights: str | None, policy: keras.DTypePolicy) -> k
             f"The encoder weights {weights!r} are not a file; give None, 'imagenet' or the path "
             f"of a {name} .weights.h5 file."
         )
-    make = getattr(keras.applications, name)
     try:
+        if name == LITE2:
+            network = efficientnet_lite2(policy)
+            if weights is not None:
+                network.load_weights(weights)
+            return network
         with _global_dtype_policy(policy):
+            make = getattr(keras.applications, name)
             return make(include_top=False, weights=weights, input_shape=(None, None, 3))
     except Exception as error:
         if weights is None:

@@ -1,7 +1,9 @@
 """Renders a picture at a target score: eq. (5) and (6) of the paper, closed over the re-score.
 
-1. Choose z̄ with a better (worse) Q than the picture's; farther ones until the rendering at z̄
-   scores beyond the target. Where none does, the best rendering seen is the answer.
+1. Choose z̄: first the quality that the restorer expects of the picture, then qualities of other
+   pictures with a better (worse) Q, farther and farther ones, until the rendering at z̄ scores
+   beyond the target. A rendering that pleases Q, but not the second opinion, does not count. Where
+   none reaches the target, the best one seen is the answer.
 2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|.
 3. Render, score the rendering itself, and correct ε until that score meets the target.
 
@@ -28,9 +30,9 @@ from qdnet_keras.outcomes import Enhanced
 from qdnet_keras.photos.files import from_float, to_float, working_copy
 
 SAMPLERS = ("bank", "prior")
-TOLERANCE = 1.0  # MOS
-SMALLEST_GAIN = 0.1  # MOS by which a rendering must be nearer than the picture to replace it
-OFFSETS = (6.0, 14.0, 24.0, 40.0)  # MOS between Q(z̄) and the picture's score, tried in this order
+TOLERANCE = 1.0  # of the score
+SMALLEST_GAIN = 0.1  # of the score: what a rendering must be nearer by to replace the picture
+OFFSETS = (3.0, 6.0, 12.0, 24.0)  # MOS between Q(z̄) and that of the picture, tried in this order
 NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
 CLIMB_STEPS, CLIMB_RATE = 100, 0.1
@@ -69,10 +71,10 @@ def enhance_pixels(
     Args:
         model: Network with a filled bank when `sampler` is `"bank"`.
         pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded, sides ≥ 32.
-        target: Score, MOS units 0..100.
+        target: Score, 0..100.
         sampler: `"bank"` takes z̄ from qualities of training pictures near to z; `"prior"` draws
             it from N(0, I) as in the paper.
-        tolerance: Largest |score_after − target| that counts as reached, MOS units.
+        tolerance: Largest |score_after − target| that counts as reached.
         long_side: Long side of the working copy, pixels.
         seed: Seed of the prior's draws.
 
@@ -126,37 +128,41 @@ def find_change(
     Args:
         sampler: One of `SAMPLERS`.
         image: float32 `[B, height, width, 3]` in 0..1.
-        target: float32 `[B]`, MOS units.
-        tolerance: float32 scalar, MOS units.
+        target: float32 `[B]`, scores.
+        tolerance: float32 scalar, of the score.
         seed: int32 scalar.
     """
     encode, rerender = graphs.encode(model), graphs.rerender(model)
-    contents, moments, z, *_ = encode(image)
-    before = model.score_in_range(z)
+    contents, moments, z, _, restored, _ = encode(image)
+    before, before_mos = model.rank_latent(z), model.score_latent(z)
     upward = tf.where(target >= before, 1.0, -1.0)
 
     def change_to(new_z: tf.Tensor) -> tf.Tensor:
         return graphs.change(model)(contents, z, new_z)
 
-    def rescore(new_z: tf.Tensor) -> tf.Tensor:
+    def render_at(new_z: tf.Tensor) -> tf.Tensor:
         rendered = rerender(image, change_to(new_z), moments, [0, 0], tf.shape(image)[1:3])
-        rendered = tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
-        return model.score_in_range(encode(rendered).loc)
+        return tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
+
+    def rescore(new_z: tf.Tensor) -> tf.Tensor:
+        return model.rank_latent(encode(render_at(new_z)).loc)
 
     def needs_more(end, exhausted):
         passed = upward * (end - target) >= 0.0
         return ~passed & ~exhausted & (tf.abs(before - target) > tolerance)
 
     def attempt(count, far, end, exhausted):
-        goal = upward * before + tf.gather(OFFSETS, count)
-        new_far = choose_latent(model, z, upward, goal, seed, sampler)
+        goal = upward * before_mos + tf.gather((0.0, *OFFSETS), count)
+        sampled = choose_latent(model, z, upward, goal, seed, sampler)
+        new_far = tf.cond(count == 0, lambda: restored, lambda: sampled)
         new_end = rescore(new_far)
         better = needs_more(end, exhausted) & (upward * new_end > upward * end)
         far, end = tf.where(better[:, None], new_far, far), tf.where(better, new_end, end)
-        return count + 1, far, end, exhausted | (upward * model.score_latent(new_far) < goal)
+        spent = (count > 0) & (upward * model.score_latent(new_far) < goal)
+        return count + 1, far, end, exhausted | spent
 
     _, far, end, _ = tf.while_loop(
-        lambda count, far, *state: (count < len(OFFSETS)) & tf.reduce_any(needs_more(*state)),
+        lambda count, far, *state: (count <= len(OFFSETS)) & tf.reduce_any(needs_more(*state)),
         attempt,
         (0, z, before, tf.zeros_like(target, tf.bool)),
     )
@@ -286,7 +292,7 @@ def _latent_gap(
     """Q(ε z̄ + (1 − ε) z) − target and its derivative by ε, each `[B]`."""
     with tf.GradientTape() as tape:
         tape.watch(epsilon)
-        gap = model.score_latent(_mix(z, far, epsilon)) - target
+        gap = model.rank_latent(_mix(z, far, epsilon)) - target
     return gap, tape.gradient(gap, epsilon)
 
 
@@ -302,10 +308,10 @@ def close_loop(
 
     Args:
         rescore: Function from ε `[B]` to the score of the rendering `[B]`.
-        before, end: Its scores at ε = 0, the picture as it is, and at ε = 1, MOS units, `[B]`.
-        target: Score asked for, MOS units, `[B]`.
+        before, end: Its scores at ε = 0, the picture as it is, and at ε = 1, `[B]`.
+        target: Score asked for, `[B]`.
         epsilon: First guess, `[B]`.
-        tolerance: Scalar, MOS units.
+        tolerance: Scalar, of the score.
 
     Returns:
         `(epsilon, score)`, the best seen for each row: one of the ends where the target does not

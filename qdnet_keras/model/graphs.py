@@ -36,8 +36,10 @@ def posterior(model: "QDNet") -> Callable:
 
 def change(model: "QDNet") -> Callable:
     """`Decoder.change`."""
-    dtype = model.instance_split.compute_dtype
-    contents = [tf.TensorSpec([None, None, None, count], dtype) for count in model.encoder.channels]
+    dtype, channels = model.instance_split.compute_dtype, model.encoder.channels
+    contents = [
+        tf.TensorSpec([None, None, None, channels[stage]], dtype) for stage in model.encoder.pyramid
+    ]
     latents = tf.TensorSpec([None, model.latent_dim], tf.float32)
     return traced(model, "change", model.decoder.change, [contents, latents, latents])
 

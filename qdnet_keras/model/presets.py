@@ -1,7 +1,8 @@
 """Presets: a folder with the network's config, its weights and a model card.
 
 config.json              constructor arguments of `QDNet` and the package version
-weights.safetensors      every weight under its Keras path; float16, the latent bank float32
+weights.safetensors      every weight under its Keras path; float16, but float32 for the bank of
+                         latents, vectors, scalars and what float16 cannot hold
 calibration.safetensors  the learnt scale of the scores, likewise, float32
 CARD.md                  what it was trained on, what the labels are, figures, licence
 """
@@ -151,6 +152,7 @@ def save_preset(model: "keras.Model", folder: str | Path) -> None:
 
 
 def _compact(name: str, values: np.ndarray) -> np.ndarray:
-    """float16, but float32 for the bank and for values that float16 cannot hold."""
-    wide = name == "bank" or np.abs(values).max(initial=0.0) > np.finfo(np.float16).max
+    """float16 for kernels, else float32: it would lose statistics of tiny variance."""
+    large = np.abs(values).max(initial=0.0) > np.finfo(np.float16).max
+    wide = name == "bank" or values.ndim < 2 or large
     return values.astype("float32" if wide else "float16")

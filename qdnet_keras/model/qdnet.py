@@ -17,29 +17,41 @@ from qdnet_keras.model.bank import choose_typical
 from qdnet_keras.model.calibration import Calibration
 from qdnet_keras.model.decoder import HEADS
 from qdnet_keras.model.encoder import Encoder
-from qdnet_keras.model.layers import GaussianPosterior, InstanceSplit, NaturalStatistics, Novelty
+from qdnet_keras.model.layers import (
+    GaussianPosterior,
+    InstanceSplit,
+    NaturalStatistics,
+    Novelty,
+    PublishedStatistics,
+    TonalStatistics,
+)
 from qdnet_keras.model.objective_model import ObjectiveModel
+from qdnet_keras.model.restorer import Restorer
 from qdnet_keras.model.scorer import Scorer
 
-PICTURE_STATISTICS = {"natural": NaturalStatistics}
+PICTURE_STATISTICS: dict[str, type[keras.layers.Layer]] = {
+    "natural": NaturalStatistics,
+    "published": PublishedStatistics,
+    "tonal": TonalStatistics,
+}
 
 
 class Split(NamedTuple):
     """Pictures taken apart; tensors but for contents are float32."""
 
-    contents: list[Any]  # n of the six stages, (batch_size, height_i, width_i, channels_i)
+    contents: list[Any]  # n of the pyramid, (batch_size, height_i, width_i, channels_i)
     moments: Any  # μ ⊕ σ of the pictures themselves, (batch_size, 6)
     statistics: list[Any]  # what the posterior sees, (batch_size, count_i) each
-    natural: Any  # natural scene statistics, (batch_size, STATISTICS)
 
 
 class Encoding(NamedTuple):
-    """What the network knows of pictures: see `Split`, `GaussianPosterior` and `Novelty`."""
+    """What the network knows of pictures: see `Split`, `Restorer` and `Novelty`."""
 
     contents: list[Any]
     moments: Any
-    loc: Any  # (batch_size, latent_dim)
+    loc: Any  # of p(z|x), (batch_size, latent_dim)
     scale: Any
+    restored: Any  # z̄ of the restorer, (batch_size, latent_dim)
     novelty: Any  # (batch_size,)
 
 
@@ -49,8 +61,8 @@ class QDNet(ObjectiveModel):
 
     Args:
         encoder: E; by default ResNet50 with random weights.
-        head: `"grid"` (bilateral grid of colour transforms, sharp at any resolution) or `"rgb"`
-            (the paper's U-Net).
+        head: `"grid"` (local tone curves with colours carried along, sharp at any resolution) or
+            `"rgb"` (the paper's U-Net).
         latent_dim: Number of dimensions of z.
         z_stages: Encoder stages whose statistics enter the posterior; 0 is the picture itself,
             5 the last stage (the paper uses the last stage only).
@@ -61,20 +73,20 @@ class QDNet(ObjectiveModel):
         scorer_units: Widths of the three hidden layers of Q.
         dropout: Dropout rate in Q.
         decoder_width: Channels of the decoder, see `qdnet_keras.model.decoder`.
-        grid_depth: Guide cells of the bilateral grid (head `"grid"` only).
         bank_size: Number of latents kept for enhancement (0: none), see `fill_bank`.
 
     Call arguments:
         image: Tensor `(batch_size, height, width, 3)`, sRGB-encoded, values in 0..1, sides ≥ 32.
 
     Returns:
-        A dict of float32 tensors `(batch_size,)`: `"score"` (MOS, 0..100), `"score_std"` (its
-        standard deviation: the posterior's spread and that of the labels, MOS units) and
-        `"novelty"` (above 1 the picture is not of the kind that the network knows).
+        A dict of float32 tensors `(batch_size,)`: `"score"` (0..100: the share of tone-mapped
+        renderings that people would like less), `"mos"` (on the scale of the training labels,
+        0..100), `"mos_std"` (its standard deviation: the posterior's spread and that of the labels)
+        and `"novelty"` (above 1 the picture is unlike the training pictures).
 
     Example:
 
-        model = QDNet.from_preset("open-tm")
+        model = QDNet.from_preset("people")
         model(image[None])["score"]
         model.compile(keras.optimizers.Adam(1e-3), objective=Objective(beta=0.1))
         model.fit(pairs)  # batches of {"image", "mos", "pair", "pair_mos"}
@@ -90,13 +102,12 @@ class QDNet(ObjectiveModel):
         head="grid",
         latent_dim=16,
         z_stages=(0, 1, 2, 3, 4, 5),
-        picture_statistics=("natural",),
+        picture_statistics=("tonal",),
         statistics_dropout=0.0,
         posterior_units=64,
         scorer_units=(128, 128, 64),
         dropout=0.5,
-        decoder_width=64,
-        grid_depth=8,
+        decoder_width=48,
         bank_size=0,
         **kwargs,
     ):
@@ -106,18 +117,17 @@ class QDNet(ObjectiveModel):
         # === Layers ===
         self.encoder = encoder or Encoder(dtype=policy, name="encoder")
         self.instance_split = InstanceSplit(dtype=policy)
-        self.describers = {
-            name: PICTURE_STATISTICS[name](dtype="float32", name=name)
-            for name in dict.fromkeys(("natural", *picture_statistics))
-        }
+        self.describers = [
+            PICTURE_STATISTICS[name](dtype="float32", name=name) for name in picture_statistics
+        ]
         self.novelty = Novelty(dtype="float32", name="novelty")
         self.posterior = GaussianPosterior(
             latent_dim, posterior_units, statistics_dropout, dtype="float32", name="posterior"
         )
+        self.restorer = Restorer(dtype="float32", trainable=False, name="restorer")
         self.scorer = Scorer(scorer_units, dropout, dtype="float32", name="scorer")
         self.calibration = Calibration(dtype="float32", name="calibration")
-        head_options = {"depth": grid_depth} if head == "grid" else {}
-        self.decoder = HEADS[head](decoder_width, dtype=policy, name="decoder", **head_options)
+        self.decoder = HEADS[head](decoder_width, dtype=policy, name="decoder")
         self.bank = self.add_weight(
             (bank_size, latent_dim), "zeros", "float32", trainable=False, name="bank"
         )
@@ -133,21 +143,23 @@ class QDNet(ObjectiveModel):
         self.scorer_units = tuple(scorer_units)
         self.dropout = dropout
         self.decoder_width = decoder_width
-        self.grid_depth = grid_depth
         self.bank_size = bank_size
 
     def build(self, image_shape=None):
         channels, z_shape = self.encoder.channels, (None, self.latent_dim)
         picture = (None, None, None, 3)
-        for layer in (self.encoder, self.instance_split, *self.describers.values()):
+        for layer in (self.encoder, self.instance_split, *self.describers):
             layer.build(picture)
-        described = {k: layer.compute_output_shape(picture) for k, layer in self.describers.items()}
         seen = [(None, 2 * channels[stage]) for stage in self.z_stages]
-        self.posterior.build([*seen, *(described[name] for name in self.picture_statistics)])
+        seen += [layer.compute_output_shape(picture) for layer in self.describers]
+        description = (None, self.posterior.units * len(seen))
+        self.posterior.build(seen)
+        self.restorer.build(description, z_shape)
         self.scorer.build(z_shape)
         self.calibration.build((None,))
-        self.decoder.build([(None, None, None, count) for count in channels], z_shape)
-        self.novelty.build(described["natural"])
+        pyramid = [(None, None, None, channels[stage]) for stage in self.encoder.pyramid]
+        self.decoder.build(pyramid, z_shape)
+        self.novelty.build((None, sum(shape[-1] for shape in seen)))
         self.built = True
 
     # === Forward ===
@@ -158,8 +170,11 @@ class QDNet(ObjectiveModel):
     def encode(self, image, training=False):
         """x → n and p(z|x): an `Encoding`."""
         split = self.split(image, training=training)
-        loc, scale = self.posterior(split.statistics, training=training)
-        return Encoding(split.contents, split.moments, loc, scale, self.novelty(split.natural))
+        description = self.posterior.describe(split.statistics, training=training)
+        loc, scale = self.posterior.locate(description)
+        restored = self.restorer(description, loc)
+        novelty = self.novelty(ops.concatenate(split.statistics, axis=-1))
+        return Encoding(split.contents, split.moments, loc, scale, restored, novelty)
 
     def split(self, image, training=False):
         """x → t → n = (t − μ)/σ and μ ⊕ σ, of every stage: a `Split`."""
@@ -168,10 +183,9 @@ class QDNet(ObjectiveModel):
             n, mean, std = self.instance_split(t)
             contents.append(n)
             moments.append(ops.concatenate([mean, std], axis=-1))
-        described = {name: layer(image) for name, layer in self.describers.items()}
         seen = [moments[stage] for stage in self.z_stages]
-        seen += [described[name] for name in self.picture_statistics]
-        return Split(contents, moments[0], seen, described["natural"])
+        seen += [describe(image) for describe in self.describers]
+        return Split([contents[stage] for stage in self.encoder.pyramid], moments[0], seen)
 
     def sample(self, loc, scale):
         """z ~ p(z|x), by the network's own seed."""
@@ -182,20 +196,20 @@ class QDNet(ObjectiveModel):
         """Q(z) in MOS units, not clipped: `(batch_size, latent_dim)` → `(batch_size,)`."""
         return self.calibration(self.scorer(z))
 
-    def score_in_range(self, z):
-        """Q(z) as it is reported, 0..100."""
-        return ops.clip(self.score_latent(z), 0.0, 100.0)
-
-    def score_posterior(self, loc, scale):
-        """Score at the posterior mean, and its standard deviation with that of the labels."""
-        spread = self.posterior.spread(self.score_latent, loc, scale)
-        residual = ops.square(self.calibration.residual_std)
-        return self.score_in_range(loc), ops.sqrt(ops.square(spread) + residual)
+    def rank_latent(self, z):
+        """Q(z) as a score, 0..100: the share of renderings that people would like less."""
+        return self.calibration.rank(self.score_latent(z))
 
     def report(self, encoding):
         """What a call returns of an `Encoding`."""
-        score, score_std = self.score_posterior(encoding.loc, encoding.scale)
-        return {"score": score, "score_std": score_std, "novelty": encoding.novelty}
+        mos = self.score_latent(encoding.loc)
+        spread = self.posterior.spread(self.score_latent, encoding.loc, encoding.scale)
+        return {
+            "score": self.calibration.rank(mos),
+            "mos": ops.clip(mos, 0.0, 100.0),
+            "mos_std": self.calibration.spread(spread),
+            "novelty": encoding.novelty,
+        }
 
     def rerender(self, image, change, moments, origin=(0, 0), size=None):
         """A picture, or a tile of one, with its quality changed, float32, not clipped.
@@ -226,7 +240,7 @@ class QDNet(ObjectiveModel):
         encoder = self.encoder.get_config()
         return {
             **super().get_config(),
-            "encoder": {name: encoder[name] for name in ("network", "taps")},
+            "encoder": {name: encoder[name] for name in ("network", "taps", "pyramid")},
             "head": self.head,
             "latent_dim": self.latent_dim,
             "z_stages": list(self.z_stages),
@@ -236,7 +250,6 @@ class QDNet(ObjectiveModel):
             "scorer_units": list(self.scorer_units),
             "dropout": self.dropout,
             "decoder_width": self.decoder_width,
-            "grid_depth": self.grid_depth,
             "bank_size": self.bank_size,
         }
 

@@ -27,9 +27,9 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
 
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
-    """Scores of all renderings of a manifest, float32 `[count]`."""
+    """MOS that the network expects of all renderings of a manifest, 0..100, float32 `[count]`."""
     files = [rendering.file for rendering in manifest.renderings]
-    return np.asarray(model.score_in_range(posterior_means(model, files, long_side)))
+    return np.clip(model.score_latent(posterior_means(model, files, long_side)), 0.0, 100.0)
 
 
 def posterior_means(

@@ -17,6 +17,7 @@ PRESET_CONFIGS = ("paper", "refine", "scratch", "tiny")
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Stage = Annotated[int, Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -26,23 +27,23 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     """The network; see `qdnet_keras.QDNet` for each key.
 
-    `network`, `taps` (those of ResNet50 by default) and `encoder_weights` describe the encoder, see
-    `qdnet_keras.model.encoder.Encoder`; a training that starts from a preset has the preset's.
+    `network`, `taps` (those of ResNet50 by default), `pyramid` and `encoder_weights` describe the
+    encoder, see `qdnet_keras.model.encoder.Encoder`; a training from a preset has the preset's.
     """
 
     network: str = "ResNet50"
-    taps: tuple[str, str, str, str, str] | None = None
+    taps: tuple[str, ...] | None = None
+    pyramid: tuple[Stage, Stage, Stage, Stage, Stage, Stage] = (0, 1, 2, 3, 4, 5)
     encoder_weights: str | None = None
     head: Literal["grid", "rgb"] = "grid"
     latent_dim: Count = 16
-    z_stages: tuple[Annotated[int, Field(ge=0, le=5)], ...] = (0, 1, 2, 3, 4, 5)
-    picture_statistics: tuple[Literal["natural"], ...] = ("natural",)
+    z_stages: tuple[Stage, ...] = (0, 1, 2, 3, 4, 5)
+    picture_statistics: tuple[Literal["natural", "published", "tonal"], ...] = ("tonal",)
     statistics_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     posterior_units: Count = 64
     scorer_units: tuple[Count, Count, Count] = (128, 128, 64)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    decoder_width: Count = 64
-    grid_depth: Annotated[int, Field(ge=2)] = 8
+    decoder_width: Count = 48
 
 
 class LossSection(_Section):

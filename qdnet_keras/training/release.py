@@ -25,11 +25,13 @@ def release(
     Returns:
         The scores' `agreement` with the labels of the validation pictures.
     """
-    model.fill_bank(use_averaged_weights(model, training, len(training)))
+    latents = use_averaged_weights(model, training, len(training))
+    model.fill_bank(latents)
     loc, scale = posteriors(model, [rendering.file for rendering in validation.renderings])
     if not calibrated:
         calibrate(model, loc, scale, validation.mos)
-    return agreement(np.asarray(model.score_in_range(loc)), validation.mos)
+    model.calibration.compare_with(model.score_latent(latents))
+    return agreement(np.asarray(model.score_latent(loc)), validation.mos)
 
 
 def agreement(scores: np.ndarray, mos: np.ndarray) -> dict[str, float]:
@@ -53,14 +55,13 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
 
     @tf.function(input_signature=[graphs.PICTURES])
     def measure(image):
-        split = model.split(image)
-        return [*split.statistics, split.natural]
+        return model.split(image).statistics
 
     batches = [measure(batch) for batch in same_size_batches(files)]
-    *statistics, natural = (ops.concatenate(stage) for stage in zip(*batches, strict=True))
+    statistics = [ops.concatenate(stage) for stage in zip(*batches, strict=True)]
     if model.posterior.trainable:
         model.posterior.adapt(statistics)
-    model.novelty.adapt(natural)
+    model.novelty.adapt(ops.concatenate(statistics, axis=-1))
     return np.asarray(model.posterior(statistics)[0])
 
 
@@ -85,7 +86,8 @@ def calibrate(model: QDNet, loc: np.ndarray, scale: np.ndarray, mos: np.ndarray)
     learnt.mos_mean.assign(slope * float(learnt.mos_mean) + offset)
     learnt.mos_std.assign(slope * float(learnt.mos_std))
     learnt.residual_std.assign(0.0)
-    score, spread = (np.asarray(values) for values in model.score_posterior(loc, scale))
+    score = np.asarray(model.score_latent(loc))
+    spread = np.asarray(model.posterior.spread(model.score_latent, loc, scale))
     missing = np.sort(np.square((score - mos) / Z_90) - np.square(spread))
     rank = min(math.ceil(COVERAGE * (count + 1)), count)
     learnt.residual_std.assign(np.sqrt(max(missing[rank - 1], 0.0)))

@@ -5,22 +5,33 @@ from pathlib import Path
 import keras
 
 from qdnet_keras.data.manifest import Manifest
-from qdnet_keras.errors import PresetError
+from qdnet_keras.errors import ConfigError, PresetError
 from qdnet_keras.model.encoder import RESNET50_TAPS, Encoder
 from qdnet_keras.model.objective import Objective
 from qdnet_keras.model.presets import named_weights, read_preset_config, read_preset_weights
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.training.config import Config
 
-PARTS = ("encoder", "posterior", "scorer", "decoder")
+PARTS = ("encoder", "posterior", "restorer", "scorer", "decoder")
 
 
 def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDNet:
-    """A compiled network, its optimiser built, as `config` and the training MOS ask for."""
-    options = config.model.model_dump(exclude={"network", "taps", "encoder_weights"})
+    """A compiled network, its optimiser built, as `config` and the training MOS ask for.
+
+    Raises:
+        ConfigError: If a stage is named that the encoder does not have.
+    """
+    options = config.model.model_dump(exclude={"network", "taps", "pyramid", "encoder_weights"})
     bank_size = min(len(training), 2048)
     policy = config.train.precision
-    model = QDNet(build_encoder(config), **options, bank_size=bank_size, dtype=policy)
+    encoder = build_encoder(config)
+    last = len(encoder.channels) - 1
+    for name, stages in (("z_stages", config.model.z_stages), ("pyramid", encoder.pyramid)):
+        if max(stages, default=0) > last:
+            raise ConfigError(
+                f"model.{name} has {max(stages)}; the encoder has stages 0 to {last}."
+            )
+    model = QDNet(encoder, **options, bank_size=bank_size, dtype=policy)
     model.build()
     model.calibration.mos_mean.assign(training.mos.mean())
     model.calibration.mos_std.assign(max(training.mos.std(), 1.0))
@@ -43,7 +54,7 @@ def build_encoder(config: Config) -> Encoder:
         return Encoder.from_config({**stored, "dtype": policy, "name": "encoder"})
     options = config.model
     taps, weights = options.taps or RESNET50_TAPS, options.encoder_weights
-    return Encoder(options.network, taps, weights, dtype=policy, name="encoder")
+    return Encoder(options.network, taps, options.pyramid, weights, dtype=policy, name="encoder")
 
 
 def build_objective(config: Config, steps_per_epoch: int) -> Objective:
@@ -85,8 +96,7 @@ def build_optimizer(config: Config, steps_per_epoch: int) -> keras.optimizers.Op
 def start_from(model: QDNet, preset: str | Path) -> list[str]:
     """Copies from a preset the parts whose weights have the same shapes in `model`.
 
-    Parts are the encoder, the posterior, the scorer and the decoder. Scores keep the preset's scale
-    with its scorer.
+    Parts are those of `PARTS`. Scores keep the preset's scale with its scorer.
 
     Returns:
         Names of the parts copied.
@@ -106,6 +116,6 @@ def start_from(model: QDNet, preset: str | Path) -> list[str]:
     if not taken:
         raise PresetError(f"Nothing of {preset} fits this network; choose another train.init.")
     if "scorer" in taken:
-        for name in ("mos_mean", "mos_std"):
+        for name in ("mos_mean", "mos_std", "quantiles"):
             getattr(model.calibration, name).assign(stored[f"calibration/{name}"])
     return taken

@@ -120,9 +120,9 @@ class FixedQDNet:
         return {"features": self.cache_name}
 
     def describe(self, pixels: np.ndarray) -> np.ndarray:
-        """The score of a picture, float32 `[1]`."""
+        """The MOS that the network expects of a picture, float32 `[1]`."""
         self._model = self._model or QDNet.from_preset(self.preset)
-        return np.array([score_pixels(self._model, pixels).score], np.float32)
+        return np.array([score_pixels(self._model, pixels).mos], np.float32)
 
     def fit(
         self,

@@ -8,6 +8,8 @@ from qdnet_keras.model.layers.natural_statistics import NaturalStatistics
 from qdnet_keras.model.layers.novelty import Novelty
 from qdnet_keras.model.layers.published_statistics import PublishedStatistics
 from qdnet_keras.model.layers.resize_like import ResizeLike
+from qdnet_keras.model.layers.tonal_statistics import TonalStatistics
+from qdnet_keras.model.layers.tone_grid import ToneGrid
 
 __all__ = [
     "AdaIN",
@@ -19,4 +21,6 @@ __all__ = [
     "Novelty",
     "PublishedStatistics",
     "ResizeLike",
+    "TonalStatistics",
+    "ToneGrid",
 ]

@@ -28,6 +28,43 @@ def _neighbours(position, cells):
     return first, tf.minimum(first + 1, cells - 1), position - tf.cast(first, tf.float32)
 
 
+def slice_grid(grid, guide, depth, pixels, size):
+    """Trilinear interpolation of a bilateral grid.
+
+    Args:
+        grid: Tensor `(batch_size, grid_height, grid_width, depth * channels)`.
+        guide: Tensor `(batch_size, rows, columns)`, values in 0..1: where between the first and
+            the last of the `depth` guide cells a pixel lies.
+        depth: Number of guide cells.
+        pixels: `(rows, columns)`, integer vectors that say which pixels of the whole picture
+            `guide` holds. So a large picture is sliced in bands without seams.
+        size: `(height, width)` of the whole picture.
+
+    Returns:
+        Tensor `(batch_size, rows, columns, channels)`.
+    """
+    batch, rows, columns = tf.unstack(tf.shape(guide))
+    cells_y, cells_x, channels = tf.shape(grid)[1], tf.shape(grid)[2], grid.shape[-1] // depth
+
+    above, below, share = _neighbours(grid_position(pixels[0], size[0], cells_y), cells_y)
+    share = share[:, None, None]
+    lines = tf.gather(grid, above, axis=1) * (1.0 - share)
+    lines += tf.gather(grid, below, axis=1) * share
+    lines = tf.reshape(lines, [batch * rows, cells_x * depth, channels])
+
+    left, right, across = _neighbours(grid_position(pixels[1], size[1], cells_x), cells_x)
+    guide = tf.reshape(guide, [batch * rows, columns]) * (depth - 1.0)
+    dark, bright, along = _neighbours(guide, depth)
+    across, along = across[:, None], along[..., None]
+
+    def cell(x, g):
+        return tf.gather(lines, x * depth + g, batch_dims=1)
+
+    sliced = (cell(left, dark) * (1.0 - along) + cell(left, bright) * along) * (1.0 - across)
+    sliced += (cell(right, dark) * (1.0 - along) + cell(right, bright) * along) * across
+    return tf.reshape(sliced, [batch, rows, columns, channels])
+
+
 @keras.saving.register_keras_serializable("qdnet_keras")
 class BilateralGrid(keras.layers.Layer):
     """Slices a bilateral grid of affine colour transforms and applies them to a picture.
@@ -41,9 +78,7 @@ class BilateralGrid(keras.layers.Layer):
             3×4 transforms.
         guide: Tensor `(batch_size, rows, columns)`, values in 0..1.
         picture: Tensor `(batch_size, rows, columns, 3)`.
-        pixels: `(rows, columns)`, integer vectors that say which pixels of the whole picture
-            `guide` and `picture` hold. So a large picture is sliced in bands without seams.
-        size: `(height, width)` of the whole picture.
+        pixels, size: See `slice_grid`.
 
     Returns:
         Tensor `(batch_size, rows, columns, 3)`.
@@ -54,25 +89,8 @@ class BilateralGrid(keras.layers.Layer):
     """
 
     def call(self, grid, guide, picture, pixels, size):
-        batch, rows, columns, _ = tf.unstack(tf.shape(picture))
-        cells_y, cells_x, depth = tf.shape(grid)[1], tf.shape(grid)[2], grid.shape[-1] // AFFINE
-
-        above, below, share = _neighbours(grid_position(pixels[0], size[0], cells_y), cells_y)
-        share = share[:, None, None]
-        lines = tf.gather(grid, above, axis=1) * (1.0 - share)
-        lines += tf.gather(grid, below, axis=1) * share
-        lines = tf.reshape(lines, [batch * rows, cells_x * depth, AFFINE])
-
-        left, right, across = _neighbours(grid_position(pixels[1], size[1], cells_x), cells_x)
-        guide = tf.reshape(guide, [batch * rows, columns]) * (depth - 1.0)
-        dark, bright, along = _neighbours(guide, depth)
-        across, along = across[:, None], along[..., None]
-
-        def cell(x, g):
-            return tf.gather(lines, x * depth + g, batch_dims=1)
-
-        transform = (cell(left, dark) * (1.0 - along) + cell(left, bright) * along) * (1.0 - across)
-        transform += (cell(right, dark) * (1.0 - along) + cell(right, bright) * along) * across
-        transform = tf.reshape(transform, [batch, rows, columns, 3, 4])
+        depth = grid.shape[-1] // AFFINE
+        transform = slice_grid(grid, guide, depth, pixels, size)
+        transform = tf.reshape(transform, [*tf.unstack(tf.shape(picture))[:3], 3, 4])
         matrix, offset = transform[..., :3], transform[..., 3]
         return tf.reduce_sum(matrix * picture[..., None, :], axis=-1) + offset

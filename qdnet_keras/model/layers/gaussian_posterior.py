@@ -5,7 +5,8 @@ import keras
 import numpy as np
 from keras import ops
 
-LIMIT = 5.0  # standard deviations
+LIMIT = 4.0  # standard deviations
+EPSILON = 1e-6
 NOISE_PAIRS = 16
 
 
@@ -23,7 +24,7 @@ class GaussianPosterior(keras.layers.Layer):
 
     The statistics of each stage are standardised and compressed on their own, so that a stage of
     2048 channels does not drown the six numbers of the picture itself, and then joined.
-    Standardised statistics are softly limited to ±5, so that a rare quality stays within what the
+    Standardised statistics are softly limited to ±4, so that a rare quality stays within what the
     layers after it have learnt. Everything is float32.
 
     Args:
@@ -61,6 +62,7 @@ class GaussianPosterior(keras.layers.Layer):
             keras.layers.BatchNormalization(
                 center=False,
                 scale=False,
+                epsilon=EPSILON,
                 synchronized=True,
                 dtype=policy,
                 name=f"standardise_{i}",
@@ -81,7 +83,11 @@ class GaussianPosterior(keras.layers.Layer):
         self.raw_scale.build(joined)
 
     def call(self, statistics, training=False, dropped=False):
-        joined = ops.concatenate(
+        return self.locate(self.describe(statistics, training=training, dropped=dropped))
+
+    def describe(self, statistics, training=False, dropped=False):
+        """The compressed statistics of all stages, `(batch_size, units * stages)`."""
+        return ops.concatenate(
             [
                 compress(self._limit(standardise(stage, training=training), dropped))
                 for standardise, compress, stage in zip(
@@ -90,7 +96,10 @@ class GaussianPosterior(keras.layers.Layer):
             ],
             axis=-1,
         )
-        return self.loc(joined), ops.softplus(self.raw_scale(joined)) + self.min_scale
+
+    def locate(self, description):
+        """`(loc, scale)` of what `describe` gave."""
+        return self.loc(description), ops.softplus(self.raw_scale(description)) + self.min_scale
 
     def _limit(self, standardised, dropped):
         return self.dropout(LIMIT * ops.tanh(standardised / LIMIT), training=dropped)
