@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
 import qdnet_keras
@@ -30,6 +31,7 @@ COMMANDS = (
     "demo",
     "info",
 )
+SCORE_KEYS = {"file", "score", "mos", "mos_std", "interval", "novelty"}
 ENHANCED_KEYS = {
     "file",
     "output",
@@ -94,7 +96,8 @@ def test_a_fresh_process_says_nothing_but_its_results(tiny_preset, photo):
     assert first == second
     expected = qdnet_keras.score(path, qdnet_keras.load(str(tiny_preset)))
     assert first["score"] == pytest.approx(expected.score, abs=1e-3)
-    assert first["score_std"] == pytest.approx(expected.score_std, abs=1e-3)
+    assert first["mos"] == pytest.approx(expected.mos, abs=1e-3)
+    assert first["mos_std"] == pytest.approx(expected.mos_std, abs=1e-3)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["data", "build", "--help"]])
@@ -145,7 +148,7 @@ def test_score_goes_on_past_a_bad_file(tiny_preset, photo, tmp_path):
     assert bad.keys() == {"file", "error"}
     assert bad["file"] == str(tmp_path / "in/a.png")
     assert [first["file"], second["file"]] == [str(good), str(other)]
-    assert first.keys() == second.keys() == {"file", "score", "score_std", "interval", "novelty"}
+    assert first.keys() == second.keys() == SCORE_KEYS
 
 
 def test_score_prints_a_table_for_people(tiny_preset, photo, tmp_path):
@@ -153,11 +156,12 @@ def test_score_prints_a_table_for_people(tiny_preset, photo, tmp_path):
     result = run("score", path, tmp_path / "none.png", "--preset", tiny_preset)
     assert result.exit_code == 1
     header, row = result.stdout.splitlines()
-    assert header.split()[:2] == ["file", "score"]
-    name, score, low, _, high = row.split()
+    assert header.split()[:3] == ["file", "score", "MOS"]
+    name, score, mos, low, _, high = row.split()
     expected = qdnet_keras.score(path, qdnet_keras.load(str(tiny_preset)))
     assert name == str(path)
     assert float(score) == pytest.approx(expected.score, abs=0.051)
+    assert float(mos) == pytest.approx(expected.mos, abs=0.051)
     assert (float(low), float(high)) == pytest.approx(expected.interval, abs=0.51)
     assert "does not exist" in error_line(result)
 
@@ -190,6 +194,7 @@ def test_a_single_failure_has_its_own_exit_code(tiny_preset, photo, tmp_path):
         ["--ladder", "40,,60"],
         ["--ladder", "40,nan"],
         ["--target", "50", "--sampler", "dice"],
+        ["--target", "50", "--scale", "stars"],
         ["--target", "50", "--working-size", "31"],
     ],
 )
@@ -251,6 +256,18 @@ def test_enhance_says_what_was_reached(tiny_preset, photo, tmp_path):
     assert abs(missed["score_after"] - far) > 1
     rows = run(*arguments, "-o", tmp_path / "table").stdout.splitlines()
     assert sum("reached" in row for row in rows) == 1
+
+
+@pytest.mark.parametrize("command", ["enhance", "ladder"])
+def test_a_target_may_be_a_mos(tiny_preset, photo, tmp_path, command):
+    """What it stands for is looked up by hand in the quantiles of the preset."""
+    quantiles = load_file(tiny_preset / "calibration.safetensors")["calibration/quantiles"]
+    wanted = np.interp(55, quantiles, np.arange(2, 99, 2))
+    option = "--target" if command == "enhance" else "--targets"
+    arguments = (command, photo("a.png"), option, 55, "--scale", "mos", "--preset", tiny_preset)
+    result = run(*arguments, "-o", tmp_path / "out.png", "--json")
+    assert result.exit_code == 0, result.output
+    assert records(result)[0]["target"] == pytest.approx(wanted, abs=0.05)
 
 
 def test_ladder_writes_a_rendering_a_target_and_all_side_by_side(tiny_preset, photo, tmp_path):

@@ -44,7 +44,7 @@ def test_a_folder_is_scored_in_parallel_and_in_order(serving, photo, tmp_path):
     good = {record["file"]: record["score"] for record in printed if "score" in record}
     assert good == pytest.approx(expected, rel=1e-5)
     assert {frozenset(record) for record in printed} == {
-        frozenset({"file", "score", "score_std", "interval", "novelty"}),
+        frozenset({"file", "score", "mos", "mos_std", "interval", "novelty"}),
         frozenset({"file", "error"}),
     }
     assert serving.most_at_once == 3
@@ -53,7 +53,7 @@ def test_a_folder_is_scored_in_parallel_and_in_order(serving, photo, tmp_path):
 def test_the_table_is_that_of_local_scores(serving, photo):
     path = photo("a.png")
     header, row = run("score", path, "--server", serving.address).stdout.splitlines()
-    assert header.split() == ["file", "score", "90", "%", "interval", "note"]
+    assert header.split() == ["file", "score", "MOS", "90", "%", "interval", "note"]
     assert row.split()[0] == str(path)
     assert float(row.split()[1]) == pytest.approx(score_of(np.asarray(Image.open(path))), abs=0.051)
 
@@ -123,10 +123,11 @@ def test_an_unreachable_server_ends_the_run(photo, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        ("score", "--preset", "open-tm", "--server", "localhost:1"),
+        ("score", "--preset", "people", "--server", "localhost:1"),
         ("score", "--working-size", "256", "--server", "localhost:1"),
         ("enhance", "--target", "50", "--sampler", "prior", "--server", "localhost:1"),
         ("enhance", "--target", "50", "--tolerance", "2", "--server", "localhost:1"),
+        ("enhance", "--target", "50", "--scale", "mos", "--server", "localhost:1"),
         ("score", "--rest"),
         ("score", "--parallel", "2"),
         ("enhance", "--target", "50", "--label", "canary"),

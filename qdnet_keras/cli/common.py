@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,7 +33,13 @@ WorkingSize = Annotated[
     typer.Option(min=32, help="Long side, in pixels, of the copy that statistics are taken from."),
 ]
 
-
+Scale = Annotated[
+    Literal["score", "mos"],
+    typer.Option(
+        help="Scale of the targets: the score's, or the MOS of the training labels; a MOS is "
+        "converted to the score that it has here."
+    ),
+]
 MosRange = Annotated[
     str | None,
     typer.Option(

@@ -16,6 +16,7 @@ from qdnet_keras.cli.common import (
     AsJson,
     Force,
     Preset,
+    Scale,
     WorkingSize,
     load_model,
     prepare_output,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qdnet_keras.client import Client
+    from qdnet_keras.model.qdnet import QDNet
     from qdnet_keras.outcomes import Enhanced
     from qdnet_keras.photos.files import Photo
 
@@ -62,6 +64,7 @@ def run(
     target: Annotated[
         str | None, typer.Option(metavar="T", help="Score to render at, 0 to 100.")
     ] = None,
+    scale: Scale = "score",
     ladder: Annotated[
         str | None,
         typer.Option(
@@ -110,7 +113,7 @@ def run(
     to_stdout = output == str(STDOUT)
     if to_stdout and several:
         raise typer.BadParameter("standard output takes one rendering.", param_hint="--output")
-    local_options = ("preset", "sampler", "tolerance", "working_size")
+    local_options = ("preset", "scale", "sampler", "tolerance", "working_size")
     check_server_options(context, remote, local_options)
     outputs = _Outputs(output, several, force)
     jobs = (_prepare(file, targets, ladder is not None, outputs) for file in images)
@@ -121,7 +124,7 @@ def run(
         return
     check_preset(preset, sampler)
     options = {"sampler": sampler, "tolerance": tolerance, "long_side": working_size}
-    _report(report, images, jobs, _local_renderer(preset, options), 1)
+    _report(report, images, jobs, _local_renderer(preset, scale, options), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,10 +152,11 @@ def _prepare(
     return _Job(file, photo, data, renderings, strip, outputs.force)
 
 
-def _local_renderer(preset: str, options: dict[str, Any]) -> Renderer:
+def _local_renderer(preset: str, scale: str, options: dict[str, Any]) -> Renderer:
     def render(job: _Job, target: float) -> "Enhanced":
         model = load_model(preset)  # takes seconds, so files that cannot be read are told first
-        return qdnet_keras.enhance(job.photo.srgb, target, model, **options)
+        score = to_score(model, target, scale)
+        return qdnet_keras.enhance(job.photo.srgb, score, model, **options)
 
     return render
 
@@ -306,6 +310,15 @@ def _target(text: str, option: str) -> float:
     if not 0 <= target <= 100:
         raise typer.BadParameter(f"{text!r} is not a score in 0..100.", param_hint=option)
     return target
+
+
+def to_score(model: "QDNet", target: float, scale: str) -> float:
+    """The score, to a tenth, that a target on a scale, see `Scale`, stands for."""
+    if scale == "score":
+        return target
+    import numpy as np
+
+    return round(float(model.calibration.rank(np.array([target], np.float32))[0]), 1)
 
 
 def check_preset(preset: str, sampler: str) -> None:

@@ -11,13 +11,14 @@ from qdnet_keras.cli.common import (
     AsJson,
     Force,
     Preset,
+    Scale,
     WorkingSize,
     figure_paths,
     load_model,
     read_input,
     reserve_output,
 )
-from qdnet_keras.cli.enhance import check_preset, ladder_tile, parse_targets
+from qdnet_keras.cli.enhance import check_preset, ladder_tile, parse_targets, to_score
 from qdnet_keras.cli.output import Report, print_json
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import ImageError
@@ -35,6 +36,7 @@ def run(
     targets: Annotated[
         str, typer.Option(metavar="T,T,...", help="Scores to render at, 0 to 100.")
     ] = "30,40,50,60,70",
+    scale: Scale = "score",
     output: Annotated[
         Path,
         typer.Option(
@@ -78,7 +80,13 @@ def run(
         model = load_model(preset)
         pixels = photo.srgb
         row = [
-            qdnet_keras.enhance(pixels, target, model, sampler=sampler, long_side=working_size)
+            qdnet_keras.enhance(
+                pixels,
+                to_score(model, target, scale),
+                model,
+                sampler=sampler,
+                long_side=working_size,
+            )
             for target in wanted
         ]
         for enhanced in row:
