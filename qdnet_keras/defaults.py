@@ -1,5 +1,5 @@
 """What commands and calls use unless they are told otherwise."""
 
-DEFAULT_PRESET = "open-tm"
+DEFAULT_PRESET = "people"
 DEFAULT_CONFIG = "scratch"
 WORKING_SIDE = 512  # pixels: long side of the copy that statistics are taken from
