@@ -159,7 +159,7 @@ class QDNet(ObjectiveModel):
         self.calibration.build((None,))
         pyramid = [(None, None, None, channels[stage]) for stage in self.encoder.pyramid]
         self.decoder.build(pyramid, z_shape)
-        self.novelty.build((None, sum(shape[-1] for shape in seen)))
+        self.novelty.build(seen[0])
         self.built = True
 
     # === Forward ===
@@ -173,7 +173,7 @@ class QDNet(ObjectiveModel):
         description = self.posterior.describe(split.statistics, training=training)
         loc, scale = self.posterior.locate(description)
         restored = self.restorer(description, loc)
-        novelty = self.novelty(ops.concatenate(split.statistics, axis=-1))
+        novelty = self.novelty(split.statistics[0])
         return Encoding(split.contents, split.moments, loc, scale, restored, novelty)
 
     def split(self, image, training=False):

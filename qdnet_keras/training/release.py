@@ -61,7 +61,7 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
     statistics = [ops.concatenate(stage) for stage in zip(*batches, strict=True)]
     if model.posterior.trainable:
         model.posterior.adapt(statistics)
-    model.novelty.adapt(ops.concatenate(statistics, axis=-1))
+    model.novelty.adapt(statistics[0])
     return np.asarray(model.posterior(statistics)[0])
 
 

@@ -2,24 +2,22 @@ import keras
 import numpy as np
 from keras import ops
 
-COMPONENTS = 100
-LARGEST = 100.0  # squared standard deviations that one statistic counts at most
-QUANTILE, MARGIN = 0.99, 8.5
+QUANTILE, MARGIN = 0.99, 1.0
 SMALLEST_UNIT = 1e-6
+NOISE = 1e-3  # standard deviation added to each statistic
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
 class Novelty(keras.layers.Layer):
-    """How unlike the pictures learnt from a picture's statistics are; above 1: of another kind.
+    """How unlike the training pictures a picture's statistics are; above 1: of another kind.
 
-    Statistics of photographs vary together. What the leading principal components of the training
-    pictures cannot explain of a picture (mean square, in standard deviations, each statistic
-    limited) tells scans, drawings, screenshots and noise from photographs, however they were
-    rendered. The unit is `MARGIN` times what all but 1 % of the training pictures stay below: on
+    Statistics of photographs vary together. The squared Mahalanobis distance from the training
+    pictures tells scans, charts, screenshots and noise from photographs, however they were
+    rendered. Its unit is `MARGIN` times what all but 1 % of the training pictures stay below: on
     photographs of other cameras and scenes it is larger than on those.
 
     Call arguments:
-        statistics: Tensor `(batch_size, count)`.
+        statistics: Tensor `(batch_size, count)`, μ ⊕ σ of one stage.
 
     Returns:
         Tensor `(batch_size,)`, ≥ 0. 0 for a layer that was not adapted.
@@ -28,8 +26,7 @@ class Novelty(keras.layers.Layer):
     def build(self, statistics_shape):
         count = statistics_shape[-1]
         self.mean = self._add("mean", (count,), "zeros")
-        self.scale = self._add("scale", (count,), "zeros")
-        self.basis = self._add("basis", (count, COMPONENTS), "zeros")
+        self.whitening = self._add("whitening", (count, count), "zeros")
         self.limit = self._add("limit", (), "ones")
 
     def _add(self, name, shape, initializer):
@@ -38,30 +35,25 @@ class Novelty(keras.layers.Layer):
         )
 
     def call(self, statistics):
-        return self._unexplained(statistics) / self.limit
+        return self._distance(statistics) / self.limit
 
-    def _unexplained(self, statistics):
-        standardised = (statistics - self.mean) * self.scale
-        explained = ops.matmul(ops.matmul(standardised, self.basis), ops.transpose(self.basis))
-        square = ops.square(standardised - explained)
-        return ops.mean(ops.minimum(square, LARGEST), axis=-1)
+    def _distance(self, statistics):
+        white = ops.matmul(statistics - self.mean, self.whitening)
+        return ops.mean(ops.square(white), axis=-1)
 
     def adapt(self, statistics):
-        """Learns what is common among training pictures.
+        """Learns mean, covariance and limit of training pictures.
 
         Args:
             statistics: Array `(pictures, count)`.
         """
         statistics = np.asarray(statistics, "float64")
+        covariance = np.cov(statistics, rowvar=False, bias=True)
+        variances, directions = np.linalg.eigh(covariance + NOISE**2 * np.eye(len(covariance)))
         self.mean.assign(statistics.mean(0))
-        self.scale.assign(1.0 / (statistics.std(0) + 1e-3))
-        standardised = (statistics - statistics.mean(0)) * np.asarray(self.scale)
-        components = np.linalg.svd(standardised, full_matrices=False)[2][:COMPONENTS].T
-        basis = np.zeros(self.basis.shape)
-        basis[:, : components.shape[1]] = components
-        self.basis.assign(basis)
-        unexplained = np.asarray(self._unexplained(ops.cast(statistics, "float32")))
-        self.limit.assign(max(MARGIN * float(np.quantile(unexplained, QUANTILE)), SMALLEST_UNIT))
+        self.whitening.assign(directions / np.sqrt(variances))
+        distances = np.asarray(self._distance(ops.cast(statistics, "float32")))
+        self.limit.assign(max(MARGIN * float(np.quantile(distances, QUANTILE)), SMALLEST_UNIT))
 
     def compute_output_shape(self, statistics_shape):
         return statistics_shape[:1]
