@@ -153,7 +153,8 @@ def find_change(
 
     def attempt(count, far, end, exhausted):
         goal = upward * before_mos + tf.gather((0.0, *OFFSETS), count)
-        sampled = choose_latent(model, z, upward, goal, seed, sampler)
+        start = tf.where(upward[:, None] > 0.0, restored, z)
+        sampled = choose_latent(model, start, upward, goal, seed, sampler)
         new_far = tf.cond(count == 0, lambda: restored, lambda: sampled)
         new_end = rescore(new_far)
         better = needs_more(end, exhausted) & (upward * new_end > upward * end)
