@@ -13,9 +13,9 @@ from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.score import score_all
 from qdnet_keras.defaults import DEFAULT_PRESET
 
-POOR = "sunrise_washed"
-TARGETS = (30, 40, 45, 50, 55)
-CHOSEN = 55
+POOR = "dog_bilateral"
+TARGETS = (20, 30, 40, 50)
+CHOSEN = 50
 
 
 def run(
