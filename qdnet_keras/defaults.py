@@ -2,4 +2,5 @@
 
 DEFAULT_PRESET = "people"
 DEFAULT_CONFIG = "scratch"
-WORKING_SIDE = 512  # pixels: long side of the copy that statistics are taken from
+WORKING_SIDE = 384  # pixels: long side of the copy that statistics are taken from
+DEFAULT_RESNET = "imagenet"

@@ -286,22 +286,31 @@ def test_published_regressor_clips_to_what_it_has_seen():
     assert model[-1].gamma == pytest.approx(1 / 109.5)
 
 
-def test_he2018_statistics_are_those_of_the_encoder(tiny_preset, photo):
-    from qdnet_keras import QDNet
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    """A weights file of ResNet50 without top, random."""
+    import keras
+
+    path = tmp_path_factory.mktemp("resnet") / "random.weights.h5"
+    keras.applications.ResNet50(include_top=False, weights=None).save_weights(path)
+    return path
+
+
+def test_he2018_statistics_are_those_of_the_encoder(resnet, photo):
+    from qdnet_keras.model.encoder import Encoder
     from qdnet_keras.photos.files import read_photo, to_float
 
     path = photo("a.png", size=(80, 64))
-    method = make_method("he2018", Options(resnet=str(tiny_preset)), FeatureStore(), None)
+    method = make_method("he2018", Options(resnet=str(resnet)), FeatureStore(), None)
     values = method.extract([path])[0]
     assert values.shape == (9216,)
     whole, decimated = values.reshape(2, -1)
-    encoder = QDNet.from_preset(tiny_preset).encoder
+    encoder = Encoder(weights=str(resnet))
     pixels = read_photo(path).pixels
     for part, scaled in ((whole, pixels), (decimated, pixels[::2, ::2])):
-        _, statistics = encoder(to_float(scaled)[None])
-        last = np.asarray(statistics[4][0])  # of res4f; the split adds 1e-5 to each variance
-        np.testing.assert_allclose(part[2 * (256 + 1024) :], last, rtol=1e-3, atol=4e-3)
-    assert "not ImageNet" in method.note
+        res4f = np.asarray(encoder(to_float(scaled)[None])[4][0], "float64").reshape(-1, 1024)
+        last = np.concatenate([res4f.mean(0), res4f.std(0)])
+        np.testing.assert_allclose(part[2 * (256 + 1024) :], last, rtol=1e-3, atol=1e-4)
     assert method.cache_name.startswith("he2018-")
 
 
@@ -315,11 +324,17 @@ def test_natural_statistics_learn_and_are_those_of_the_network(graded):
     np.testing.assert_allclose(method.describe(pixels), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_he2018_learns(tiny_preset, graded):
+def test_he2018_learns(resnet, graded):
     files, mos = graded
-    method = make_method("he2018", Options(resnet=str(tiny_preset)), FeatureStore(), None)
+    method = make_method("he2018", Options(resnet=str(resnet)), FeatureStore(), None)
     predicted = method.fit(files[:30], mos[:30]).predict(files[30:])
     assert srocc(predicted, mos[30:]) > 0.5
+
+
+def test_he2018_needs_resnet50(tiny_preset, photo):
+    method = make_method("he2018", Options(resnet=str(tiny_preset)), FeatureStore(), None)
+    with pytest.raises(PresetError, match="is not ResNet50"):
+        method.describe(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_missing_weights():

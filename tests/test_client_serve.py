@@ -94,6 +94,7 @@ def test_commands_say_the_same_with_and_without_a_server(
         assert np.abs(first.astype(int) - second).max() <= tolerance
         assert ours.pop("file") == theirs.pop("file")
         assert ours.pop("reached") == theirs.pop("reached")
+        assert ours.pop("notes") == theirs.pop("notes")
         assert ours == pytest.approx(theirs, abs=0.05)
 
 

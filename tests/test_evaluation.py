@@ -124,7 +124,7 @@ def test_a_preset_that_was_trained_on_a_test_picture_is_refused(
 ):
     run = tmp_path / "earlier"
     (run / "preset").mkdir(parents=True)
-    for name in ("config.json", "weights.safetensors"):
+    for name in ("config.json", "weights.safetensors", "calibration.safetensors"):
         (run / "preset" / name).symlink_to(tiny_preset / name)
     protocol = evaluation.random_protocol(manifest, store, count=1)
     ((train, test),) = sides(protocol)

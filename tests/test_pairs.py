@@ -21,7 +21,7 @@ def make(tmp_path):
                 Image.fromarray(picture).save(tmp_path / name)
                 rows.append(f"{name},{10 * len(rows)},{scene}")
         (tmp_path / "labels.csv").write_text("\n".join(rows))
-        return read_csv(tmp_path / "labels.csv")
+        return read_csv(tmp_path / "labels.csv", mos_range=(0.0, 100.0))
 
     return write
 

@@ -259,10 +259,10 @@ def test_an_existing_run_is_not_overwritten(runs, data, tiny):
 
 def test_data_without_both_splits(data, tmp_path):
     rows = (data / "labels.csv").read_text().splitlines()
-    text = "\n".join([rows[0] + ",split", *(f"{row},train" for row in rows[1:])])
-    (data / "only_train.csv").write_text(text)
-    with pytest.raises(DataError, match="no validation pictures"):
-        train(read_manifest(data / "only_train.csv"), load_config("tiny"), tmp_path / "run")
+    text = "\n".join([rows[0] + ",split", *(f"{row},test" for row in rows[1:])])
+    (data / "only_test.csv").write_text(text)
+    with pytest.raises(DataError, match="no training"):
+        train(read_manifest(data / "only_test.csv"), load_config("tiny"), tmp_path / "run")
 
 
 def test_folder_that_cannot_be_made(data, tmp_path):

@@ -19,7 +19,7 @@ from qdnet_keras.cli.common import (
 from qdnet_keras.cli.enhance import parse_targets
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.progress import Progress
-from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
+from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_RESNET
 from qdnet_keras.errors import OutputError
 
 
@@ -88,7 +88,7 @@ def run(
         typer.Option(
             metavar="imagenet|FILE|PRESET", help="Weights for he2018; imagenet downloads."
         ),
-    ] = DEFAULT_PRESET,
+    ] = DEFAULT_RESNET,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes for features; all cores without it.")
     ] = None,

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
+from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_RESNET
 from qdnet_keras.evaluation.ablations import ABLATIONS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Options:
     config: str = DEFAULT_CONFIG
     overrides: Sequence[str] = ()
     preset: str | None = None
-    resnet: str = DEFAULT_PRESET
+    resnet: str = DEFAULT_RESNET
 
 
 def make_method(name: str, options: Options, store: "FeatureStore", run: Path) -> "Method":

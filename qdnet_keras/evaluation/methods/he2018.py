@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 from sklearn.cross_decomposition import PLSRegression
 
-from qdnet_keras.defaults import DEFAULT_PRESET
+from qdnet_keras.defaults import DEFAULT_RESNET
+from qdnet_keras.errors import PresetError
 from qdnet_keras.evaluation.methods.base import Baseline
 from qdnet_keras.evaluation.methods.features import FeatureStore
 from qdnet_keras.evaluation.methods.qdnet import pictures_seen
@@ -37,20 +38,20 @@ class He2018(Baseline):
     Args:
         store: See `Baseline`.
         resnet: `"imagenet"` (downloads), the path of a `.weights.h5` file for
-            `keras.applications.ResNet50(include_top=False)`, or a preset, whose encoder is used.
+            `keras.applications.ResNet50(include_top=False)`, or a preset whose encoder is ResNet50.
 
     Raises:
-        PresetError: If there are no such weights.
+        PresetError: If there are no such weights, or the preset has another encoder.
     """
 
     name = "he2018"
     dimension = 9216
     in_process = True
 
-    def __init__(self, store: FeatureStore | None = None, resnet: str = DEFAULT_PRESET):
+    def __init__(self, store: FeatureStore | None = None, resnet: str = DEFAULT_RESNET):
         super().__init__(store)
         self.weights = resnet
-        if resnet == "imagenet":
+        if resnet == DEFAULT_RESNET:
             self._digest = resnet
         else:
             is_file = Path(resnet).is_file()
@@ -81,9 +82,15 @@ class He2018(Baseline):
         return PLSRegression(components, scale=False).fit(features.astype(np.float64), mos)
 
     def _encoder(self) -> Encoder:
-        if self.weights == "imagenet" or Path(self.weights).is_file():
+        if self.weights == DEFAULT_RESNET or Path(self.weights).is_file():
             return Encoder(weights=self.weights)
-        return QDNet.from_preset(self.weights).encoder
+        encoder = QDNet.from_preset(self.weights).encoder
+        if encoder.application != "ResNet50":
+            raise PresetError(
+                f"The encoder of the preset {self.weights} is not ResNet50, which he2018 needs; "
+                "give --resnet imagenet or the path of a .weights.h5 file, or leave he2018 out."
+            )
+        return encoder
 
 
 def _statistics(encoder: Encoder) -> Any:
