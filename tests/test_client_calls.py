@@ -72,7 +72,7 @@ def test_copies_have_the_mean_of_their_picture_and_one_size_for_an_aspect(servin
         [dim.size for dim in request.inputs["copy"].tensor_shape.dim]
         for request in serving.requests
     ]
-    assert sizes == [[1, 341, 512, 3], [1, 171, 256, 3]] * 2
+    assert sizes == [[1, 256, 384, 3], [1, 171, 256, 3]] * 2
 
 
 def test_enhance_returns_what_the_server_rendered(client, photo):
