@@ -2,5 +2,6 @@
 
 DEFAULT_PRESET = "people"
 DEFAULT_CONFIG = "scratch"
-WORKING_SIDE = 384  # pixels: long side of the copy that statistics are taken from
+DEFAULT_TEACHING = "people"
 DEFAULT_RESNET = "imagenet"
+WORKING_SIDE = 384  # pixels: long side of the copy that statistics are taken from

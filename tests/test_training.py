@@ -291,7 +291,7 @@ def rates(optimizer, steps):
 
 
 def test_paper_decays_the_rate_by_a_fifth_every_seven_epochs():
-    optimizer = build_optimizer(load_config("paper"), steps_per_epoch=10)
+    optimizer = build_optimizer(load_config("paper").optimizer, steps_per_epoch=10, epochs=50)
     assert isinstance(optimizer, keras.optimizers.SGD)
     assert optimizer.momentum == 0 and not optimizer.use_ema
     assert optimizer.global_clipnorm is None
@@ -301,7 +301,7 @@ def test_paper_decays_the_rate_by_a_fifth_every_seven_epochs():
 
 def test_cosine_rises_from_a_tenth_and_falls_to_a_tenth():
     config = load_config("scratch", ["train.epochs=20", "optimizer.learning_rate=1e-3"])
-    optimizer = build_optimizer(config, steps_per_epoch=100)
+    optimizer = build_optimizer(config.optimizer, steps_per_epoch=100, epochs=config.train.epochs)
     assert isinstance(optimizer, keras.optimizers.Adam)
     assert optimizer.use_ema and optimizer.ema_momentum == 0.995
     assert optimizer.global_clipnorm == 1.0
@@ -364,7 +364,7 @@ def test_what_is_frozen_is_not_trained(data, tiny_preset, freeze):
 def test_accumulated_batches_make_one_update_by_their_mean(accumulate):
     overrides = ["optimizer.name=sgd", "optimizer.learning_rate=0.1", "optimizer.schedule=step"]
     config = load_config("paper", [*overrides, f"optimizer.accumulate={accumulate}"])
-    optimizer = build_optimizer(config, steps_per_epoch=100)
+    optimizer = build_optimizer(config.optimizer, steps_per_epoch=100, epochs=config.train.epochs)
     weight = keras.Variable(1.0)
     optimizer.build([weight])
     for gradient in (1.0, 2.0, 6.0):

@@ -23,6 +23,7 @@ from qdnet_keras.cli import (
     ladder,
     score,
     serve,
+    teach,
     train,
     tsne,
 )
@@ -79,6 +80,7 @@ for name, module in {
     "score": score,
     "enhance": enhance,
     "train": train,
+    "teach": teach,
     "evaluate": evaluate,
     "ladder": ladder,
     "tsne": tsne,

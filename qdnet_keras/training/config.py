@@ -2,10 +2,10 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,11 +20,11 @@ Count = Annotated[int, Field(ge=1)]
 Stage = Annotated[int, Field(ge=0)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """The network; see `qdnet_keras.QDNet` for each key.
 
     `network`, `taps` (those of ResNet50 by default), `pyramid` and `encoder_weights` describe the
@@ -46,7 +46,7 @@ class ModelSection(_Section):
     decoder_width: Count = 48
 
 
-class LossSection(_Section):
+class LossSection(Section):
     """Weights of `Objective`; warm-up and cycle start are fractions of the whole training."""
 
     score_sigma: Positive = 1.0
@@ -58,7 +58,7 @@ class LossSection(_Section):
     cycle_start: Annotated[float, Field(ge=0, le=1)] = 0.35
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """Crops and sizes, in pixels; see `qdnet_keras.data.pairs.training_pairs`."""
 
     batch_size: Count = 12
@@ -68,7 +68,7 @@ class DataSection(_Section):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
-class OptimizerSection(_Section):
+class OptimizerSection(Section):
     """`step`: rate × `decay` every `decay_epochs`; `cosine`: warm-up, then down to 10 %.
 
     `accumulate` batches make one update, as one batch of so many times the pairs would, except that
@@ -85,7 +85,7 @@ class OptimizerSection(_Section):
     weight_average: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
-class TrainSection(_Section):
+class TrainSection(Section):
     """Length, seed and precision.
 
     `init` is a preset or folder whose weights are the start; parts (encoder, posterior, scorer,
@@ -105,7 +105,14 @@ class TrainSection(_Section):
     score_steps: Annotated[int, Field(ge=0)] = 0
 
 
-class Config(_Section):
+class BaseConfig(Section):
+    """Sections of a training."""
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class Config(BaseConfig):
     """Everything that defines a training, in five sections."""
 
     model: ModelSection = ModelSection()
@@ -113,9 +120,6 @@ class Config(_Section):
     data: DataSection = DataSection()
     optimizer: OptimizerSection = OptimizerSection()
     train: TrainSection = TrainSection()
-
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 def load_config(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -129,7 +133,20 @@ def load_config(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Conf
     Raises:
         ConfigError: If the file is missing or not YAML, a key is unknown or a value is wrong.
     """
-    if str(name_or_file) in PRESET_CONFIGS:
+    return read_config(Config, PRESET_CONFIGS, name_or_file, overrides)
+
+
+Kind = TypeVar("Kind", bound=BaseConfig)
+
+
+def read_config(
+    kind: type[Kind],
+    names: Sequence[str],
+    name_or_file: str | Path,
+    overrides: Iterable[str] = (),
+) -> Kind:
+    """As `load_config`, of another kind of training whose named configurations are `names`."""
+    if str(name_or_file) in names:
         source = f"configuration {name_or_file}"
         text = (
             resources.files("qdnet_keras.training") / "configs" / f"{name_or_file}.yaml"
@@ -141,15 +158,15 @@ def load_config(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Conf
         except OSError as error:
             raise ConfigError(
                 f"The configuration {source} cannot be read ({error.strerror}); give one of "
-                f"{', '.join(PRESET_CONFIGS)} or the path of a YAML file."
+                f"{', '.join(names)} or the path of a YAML file."
             ) from error
     values = _parse_yaml(text, source)
     for override in overrides:
         _apply_override(values, override)
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from error
+        raise ConfigError(_explain(error, kind, source)) from error
 
 
 def _load_yaml(text: str | bytes, source: str) -> Any:
@@ -180,14 +197,14 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     values.setdefault(section, {})[name] = value
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _explain(error: ValidationError, kind: type[BaseConfig], source: str) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{source}: {key} is {first['input']!r}, but {first['msg'].lower()}."
     known = [
         section if len(first["loc"]) == 1 else f"{section}.{name}"
-        for section, field in Config.model_fields.items()
+        for section, field in kind.model_fields.items()
         for name in field.default.model_dump()
     ]
     near = difflib.get_close_matches(key, known, n=1)

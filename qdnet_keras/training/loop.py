@@ -62,7 +62,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         QDNetError: If the loss is no longer a number.
     """
     run = Path(run)
-    _fix_order_of_operations()
+    fix_order_of_operations()
     _prepare_run(run, config, resume)
     keras.utils.set_random_seed(config.train.seed)
     manifest = assign_splits(manifest, val=config.data.validation_fraction, seed=config.train.seed)
@@ -123,7 +123,7 @@ def _pairs(training: Manifest, config: Config, start_step: int) -> tf.data.Datas
     )
 
 
-def _fix_order_of_operations() -> None:
+def fix_order_of_operations() -> None:
     """On CPUs, lets one operation run at a time (on all cores) and sum in a fixed order.
 
     So results repeat in every process. TensorFlow accepts this only before its first operation.
@@ -208,6 +208,11 @@ def _prepare_run(run: Path, config: Config, resume: bool) -> None:
         _write_text(stored, config.to_yaml())
     except OSError as error:
         raise OutputError(f"{run} cannot be written ({error.strerror}).") from error
+    write_versions(run)
+
+
+def write_versions(run: Path) -> None:
+    """Keeps which Python and libraries a run is made with."""
     versions = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
     _write_text(run / "versions.json", json.dumps(versions, indent=2) + "\n")
 

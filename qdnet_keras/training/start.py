@@ -10,7 +10,7 @@ from qdnet_keras.model.encoder import RESNET50_TAPS, Encoder
 from qdnet_keras.model.objective import Objective
 from qdnet_keras.model.presets import named_weights, read_preset_config, read_preset_weights
 from qdnet_keras.model.qdnet import QDNet
-from qdnet_keras.training.config import Config
+from qdnet_keras.training.config import Config, OptimizerSection
 
 PARTS = ("encoder", "posterior", "restorer", "scorer", "decoder")
 
@@ -40,7 +40,7 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
         print(f"Started from {config.train.init}: {', '.join(taken)}.")
     model.encoder.freeze("encoder" if config.train.score_steps else config.train.freeze)
     model.posterior.trainable = model.scorer.trainable = not config.train.score_steps
-    optimizer = build_optimizer(config, steps_per_epoch)
+    optimizer = build_optimizer(config.optimizer, steps_per_epoch, config.train.epochs)
     model.compile(optimizer=optimizer, objective=build_objective(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -66,10 +66,11 @@ def build_objective(config: Config, steps_per_epoch: int) -> Objective:
     return Objective(**options)
 
 
-def build_optimizer(config: Config, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def build_optimizer(
+    options: OptimizerSection, steps_per_epoch: int, epochs: int
+) -> keras.optimizers.Optimizer:
     """The configuration's optimiser with its learning-rate schedule."""
-    options = config.optimizer
-    total = steps_per_epoch * config.train.epochs
+    total = steps_per_epoch * epochs
     if options.schedule == "step":
         rate = keras.optimizers.schedules.ExponentialDecay(
             options.learning_rate, options.decay_epochs * steps_per_epoch, options.decay, True

@@ -1,0 +1,142 @@
+"""What is learnt at once from votes and from spoilt photographs, one batch a step.
+
+votes        −E[log q(y|z)] of pictures with labels
+spoilt       the same of spoilt photographs, whose label is at least a margin below their own
+order        a photograph's score lies above those of its spoilt versions, by the margin
+kl           KL(p(z|x) ‖ N(0, I))
+reconstruction, swap, restoration
+             ‖x − G(n, z)‖₁; x changed from z to a version's z̃ is that version; x changed to
+             what the restorer says is the photograph
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from qdnet_keras.model.decoder import take_pixels
+from qdnet_keras.model.objective import kl_divergence, reconstruction
+from qdnet_keras.model.qdnet import QDNet
+from qdnet_keras.model.tone import change_between
+from qdnet_keras.training.people.config import PeopleLossSection
+
+TERMS = ("votes", "spoilt", "order", "kl", "reconstruction", "swap", "restoration")
+STEEPNESS = 4.0  # of the order's logistic loss
+
+
+class JointTraining(keras.Model):
+    """Trains a network, whose encoder stays as it is, on batches of `Batches`.
+
+    Args:
+        network: With the grid head; its statistics' standardisation is known.
+        options: Weights of the terms.
+        kl_warmup: Steps after which the divergence has its whole weight.
+    """
+
+    def __init__(self, network: QDNet, options: PeopleLossSection, kl_warmup: int):
+        super().__init__(name="joint_training")
+        self.network = network
+        self.options = options
+        self.kl_warmup = max(kl_warmup, 1)
+        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *TERMS)}
+        self.built = True
+
+    def train_step(self, batch):
+        with tf.GradientTape() as tape:
+            terms = self.terms(batch, training=True)
+            loss = self.total(terms, self.optimizer.iterations)
+        variables = self.network.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return self._track(loss, terms)
+
+    def test_step(self, batch):
+        terms = self.terms(batch, training=False)
+        return self._track(self.total(terms, self.kl_warmup), terms)
+
+    def terms(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+        """The terms, averaged over a batch."""
+        terms, kl_spoilt = self._of_spoilt(batch, training)
+        loc, scale = self.network.posterior(batch["statistics"], dropped=training)
+        score = self.network.scorer(self._sample(loc, scale, training), training=training)
+        kl = (kl_spoilt + ops.mean(kl_divergence(loc, scale))) / 2.0
+        return {"votes": ops.mean(ops.square(score - batch["votes"])), **terms, "kl": kl}
+
+    def total(self, terms: dict[str, Any], step: Any) -> Any:
+        """Weighted sum of the terms at an optimiser step."""
+        weights = self.options
+        warmup = ops.minimum(1.0, ops.cast(step, "float32") / self.kl_warmup)
+        return (
+            weights.score * terms["votes"]
+            + weights.spoilt * terms["spoilt"]
+            + weights.order * terms["order"]
+            + weights.beta * warmup * terms["kl"]
+            + weights.reconstruction * terms["reconstruction"]
+            + weights.swap * terms["swap"]
+            + weights.restoration * terms["restoration"]
+        )
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def _of_spoilt(self, batch: dict[str, Any], training: bool) -> tuple[dict[str, Any], Any]:
+        network, decoder = self.network, self.network.decoder
+        pictures = ops.cast(batch["pictures"], "float32") / 255.0
+        mean, std = ops.split(batch["moments"][:, None, None, :], 2, axis=-1)
+        contents = self._contents((pictures - mean) / std, batch["contents"])
+        description = network.posterior.describe(batch["versions"], dropped=training)
+        loc, scale = network.posterior.locate(description)
+        z = self._sample(loc, scale, training)
+
+        tones = decoder.draw(contents, z)
+        partner = decoder.draw(contents, ops.take(z, batch["partner"], axis=0))
+        best = network.restorer(description, ops.stop_gradient(loc))
+        restored = decoder.draw(contents, best)
+
+        size = ops.shape(pictures)[1:3]
+        pixels = self._pixels(size, training)
+        seen, content = take_pixels(pictures, pixels), take_pixels(contents[0], pixels)
+
+        def changed(new):
+            return decoder.rerender(seen, change_between(tones, new), content, pixels, size)
+
+        count = ops.shape(batch["labels"])[1]
+        score = ops.reshape(network.scorer(z, training=training), (-1, count))
+        margin = self.options.margin * batch["strength"][:, 1:]
+        below = score[:, :1] - score[:, 1:] - margin
+        label = ops.minimum(batch["labels"][:, 1:], batch["labels"][:, :1] - margin)
+        terms = {
+            "spoilt": ops.square(score[:, 1:] - label),
+            "order": ops.softplus(-STEEPNESS * below) / STEEPNESS,
+            "reconstruction": reconstruction(seen, decoder(contents, z, pixels=pixels)),
+            "swap": reconstruction(ops.take(seen, batch["partner"], axis=0), changed(partner)),
+            "restoration": reconstruction(
+                ops.repeat(seen[::count], count, axis=0), changed(restored)
+            ),
+        }
+        terms = {name: ops.mean(values) for name, values in terms.items()}
+        return terms, ops.mean(kl_divergence(loc, scale))
+
+    def _contents(self, picture: Any, coarse: Any) -> list[Any]:
+        """As `QDNet.split` gives them; those that the grid head does not look at are None."""
+        dtype = self.network.compute_dtype
+        unseen = [None] * (self.network.decoder.LAST_STAGE - 1)
+        return [picture, *unseen, *(ops.cast(content, dtype) for content in coarse)]
+
+    def _sample(self, loc: Any, scale: Any, training: bool) -> Any:
+        return self.network.sample(loc, scale) if training else loc
+
+    def _pixels(self, size: Any, training: bool) -> tuple[Any, Any]:
+        """Rows and columns on which pictures are compared, each from a random first one on."""
+        stride = self.options.stride
+        first = [0, 0]
+        if training:
+            first = keras.random.randint((2,), 0, stride, seed=self.network.seed_generator)
+        rows, columns = (ops.arange(0, side - stride + 1, stride) for side in size)
+        return rows + first[0], columns + first[1]
+
+    def _track(self, loss: Any, terms: dict[str, Any]) -> dict[str, Any]:
+        for name, value in {"loss": loss, **terms}.items():
+            self.trackers[name].update_state(value)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
