@@ -38,9 +38,14 @@ def calibrate(model: QDNet, renderings: np.ndarray, mos: np.ndarray, agreement: 
     scale.compare_with(model.score_latent(renderings))
 
 
-def remember(model: QDNet, latents: np.ndarray, statistics: list[np.ndarray], seed: int) -> None:
-    """Fills the bank with latents, and learns what is usual among pictures from statistics."""
+def remember(model: QDNet, latents: np.ndarray, usual: np.ndarray, seed: int) -> None:
+    """Fills the bank, and learns what is usual among pictures.
+
+    Args:
+        latents: Of pictures to choose the bank from, `[count, latent_dim]`.
+        usual: Statistics of pictures, `[count, channels]`, of the first stage that is seen.
+        seed: Of the order in which latents and pictures are taken.
+    """
     random = np.random.default_rng(seed)
     model.fill_bank(random.permutation(latents))
-    chosen = random.permutation(len(statistics[0]))[:USUAL]
-    model.novelty.adapt(np.concatenate([stage[chosen] for stage in statistics], axis=1))
+    model.novelty.adapt(random.permutation(usual)[:USUAL])

@@ -161,8 +161,7 @@ def _finish(model: QDNet, seen: Seen, sources: Sources, config: PeopleConfig) ->
     calibrate(model, good, sources.published.mos, config.calibration.agreement)
     spoilt = locate(model, [stage[: len(renderings.manifest)] for stage in seen.spoilt.statistics])
     latents = np.concatenate([locate(model, renderings.statistics), spoilt])
-    both = zip(first.statistics, renderings.statistics, strict=True)
-    usual = [np.concatenate(stages) for stages in both]
+    usual = np.concatenate([first.statistics[0], renderings.statistics[0]])
     remember(model, latents, usual, config.train.seed)
 
 
