@@ -3,10 +3,13 @@
 # make test-notebooks   run the notebooks as tests
 # make check   lint, format, types, imports between rooms, documentation
 # make coverage   all tests, and which lines they run
-# make preset DATA=folder   train a preset of your own from scratch, hours
-# make released-scores   after new weights: what the tests expect of the preset
 # make docs      build the documentation in site/
+# make format    what the linter and the formatter can mend
 # make notebooks   run the notebooks again and keep their outputs
+# make preset DATA=folder   train a ResNet50 preset of your own from scratch, hours; the released
+#                preset is made by `qdnet-keras teach`, see docs/train.md
+# make released-scores   after new weights: what the tests expect of the preset
+# make clean     remove the environment and what was built
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,10 +23,7 @@ demo: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-released-scores: $(VENV)/run.stamp
-	$(BIN)/python scripts/released_scores.py
-
-notebooks: $(VENV)/dev.stamp
+test-notebooks: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m notebook
 
 coverage: $(VENV)/dev.stamp

@@ -56,13 +56,38 @@ def test_a_command_with_an_unknown_option_does_not_parse():
         parse(["score", "a.jpg", "--stars"])
 
 
+def make_targets() -> list[str]:
+    return re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_makefile_has_each_target_that_its_head_names_once():
+    text = (ROOT / "Makefile").read_text()
+    head = text.split("\n\n")[0]
+    named = re.findall(r"^# make ([a-z-]+)", head, re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    assert phony
+    assert sorted(named) == sorted(make_targets()) == sorted(phony[1].split())
+
+
+def test_continuous_integration_checks_tests_and_runs_the_notebooks():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if line.startswith("make ")] == [
+        "make check",
+        "make test",
+        "make test-notebooks",
+    ]
+    planned = subprocess.run(
+        ["make", "--dry-run", "test-notebooks"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "pytest -m notebook" in planned.stdout, planned.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_scripts_and_make_targets_that_are_shown_exist(page):
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in shell_lines(page):
         words = line.split()
         if words[:1] == ["make"]:
-            assert words[1] in targets, line
+            assert words[1] in make_targets(), line
         scripts = [w for w in words if w.endswith(".py") and w.startswith(("scripts/", "tests/"))]
         assert all((ROOT / script).is_file() for script in scripts), line
 
