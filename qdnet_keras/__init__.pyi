@@ -1,4 +1,5 @@
 from .api import enhance as enhance
+from .api import explain as explain
 from .api import load as load
 from .api import score as score
 from .client import AsyncClient as AsyncClient
@@ -13,7 +14,10 @@ from .errors import QDNetError as QDNetError
 from .errors import ServerError as ServerError
 from .errors import ServerUnreachableError as ServerUnreachableError
 from .model.qdnet import QDNet as QDNet
+from .outcomes import Effect as Effect
 from .outcomes import Enhanced as Enhanced
+from .outcomes import Explanation as Explanation
 from .outcomes import Score as Score
+from .outcomes import Trial as Trial
 
 __version__: str

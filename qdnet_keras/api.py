@@ -1,4 +1,4 @@
-"""Scores and renders pictures in one call each."""
+"""Scores, renders and explains pictures in one call each."""
 
 import io
 import os
@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from qdnet_keras.advice.explain import explain_pixels
 from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.errors import ImageError
 from qdnet_keras.model.enhancement import enhance_pixels
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
-from qdnet_keras.outcomes import Enhanced, Score
+from qdnet_keras.outcomes import Enhanced, Explanation, Score
 from qdnet_keras.photos.files import Photo, check_pixels, read_photo
 
 Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
@@ -75,6 +76,27 @@ def enhance(
     photo = _photo(picture)
     enhanced = enhance_pixels(model or _default_model(), photo.srgb, target, **options)
     return replace(enhanced, source=None if isinstance(picture, np.ndarray) else photo)
+
+
+def explain(
+    picture: Picture, model: QDNet | None = None, *, long_side: int = WORKING_SIDE
+) -> Explanation:
+    """Tells why a picture has its score: what small edits would change, and which regions weigh.
+
+    Args:
+        picture: As for `score`.
+        model: See `load`; by default the released preset, loaded at the first call.
+        long_side: Edits are tried on a copy of at most this long side, pixels.
+
+    Returns:
+        `Explanation` with `score`, 0..100; `effects`, the remedy that helps most first, each with
+        its `standard` and its `best` trial; and `regions`, a score for each part of the picture.
+
+    Raises:
+        ImageError, TypeError: As for `score`.
+    """
+    photo = _photo(picture, least_side=long_side)
+    return explain_pixels(model or _default_model(), photo.srgb, long_side)
 
 
 @cache

@@ -1,8 +1,8 @@
-"""What scoring and enhancement return, from a model in this process or from a server."""
+"""What scoring, enhancement and explaining return, from a model here or from a server."""
 
 from dataclasses import dataclass, field, fields
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,6 +82,80 @@ class Enhanced:
 
         source = self.source or Photo(self.pixels, None, False, "PNG")
         return write_photo(source.with_rendered(self.pixels), str(path), force=force)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A small edit of a picture and what it does to the score.
+
+    Attributes:
+        edit: In words, such as "brighter by a third of a stop".
+        size: Of the edit, in the unit of its remedy, see `qdnet_keras.advice.remedies`.
+        score: Of the picture so edited, 0..100.
+        gain: `score` less that of the picture as it is.
+    """
+
+    edit: str
+    size: float
+    score: float
+    gain: float
+
+    def __str__(self) -> str:
+        return f"{self.edit}: {self.gain:+.1f}"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one remedy does to the score, in several sizes.
+
+    Attributes:
+        remedy: Its name, a key of `qdnet_keras.advice.remedies.REMEDIES`.
+        trials: By ascending size; the first is the standard one.
+    """
+
+    remedy: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def standard(self) -> Trial:
+        return self.trials[0]
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the highest score."""
+        return max(self.trials, key=lambda trial: trial.score)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a picture has its score.
+
+    Attributes:
+        score: Of the picture, 0..100.
+        effects: One for each remedy, the one whose best trial gains most first.
+        regions: float32 `[rows, columns]`: the score of each part of the picture, were it a picture
+            of its own, moved by one number so that the mean is `score`. Parts below it hold the
+            score down.
+        pixels: The working copy that was looked at, uint8 `[height, width, 3]`, sRGB-encoded.
+    """
+
+    score: float
+    effects: tuple[Effect, ...]
+    regions: np.ndarray = field(compare=False)
+    pixels: np.ndarray = field(repr=False, compare=False)
+
+    def record(self) -> dict[str, Any]:
+        """All but the pixels as what JSON holds."""
+        effects = [
+            {
+                "remedy": effect.remedy,
+                "trials": [vars(trial) for trial in effect.trials],
+                "gain": effect.standard.gain,
+                "best_gain": effect.best.gain,
+            }
+            for effect in self.effects
+        ]
+        return {"score": self.score, "effects": effects, "regions": self.regions.tolist()}
 
 
 # What a served model answers by these names, beside the rendering itself.

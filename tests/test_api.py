@@ -1,4 +1,4 @@
-"""The three public functions, against the functions they stand for."""
+"""The public functions, against the functions they stand for."""
 
 import io
 import subprocess
@@ -24,6 +24,7 @@ def test_public_names_are_those_promised():
     """Each can be imported, and there is no other."""
     expected = {
         *("QDNet", "Client", "AsyncClient", "Score", "Enhanced", "load", "score", "enhance"),
+        *("Explanation", "Effect", "Trial", "explain"),
         *("QDNetError", "ImageError", "DataError", "ConfigError", "PresetError"),
         *("OutputError", "ServerError", "ServerUnreachableError", "MissingPackageError"),
     }

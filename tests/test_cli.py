@@ -21,6 +21,7 @@ from qdnet_keras.cli import app
 COMMANDS = (
     "score",
     "enhance",
+    "explain",
     "train",
     "evaluate",
     "ladder",

@@ -18,6 +18,7 @@ from qdnet_keras.cli import (
     demo,
     enhance,
     evaluate,
+    explain,
     export,
     info,
     ladder,
@@ -79,6 +80,7 @@ app = typer.Typer(
 for name, module in {
     "score": score,
     "enhance": enhance,
+    "explain": explain,
     "train": train,
     "teach": teach,
     "evaluate": evaluate,

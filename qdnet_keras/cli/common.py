@@ -1,9 +1,10 @@
 """Options that several commands have, and how they read pictures and load a model."""
 
+import io
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from qdnet_keras.errors import MissingPackageError, OutputError
-from qdnet_keras.files import make_folder
+from qdnet_keras.files import make_folder, write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from qdnet_keras.model.qdnet import QDNet
     from qdnet_keras.photos.files import Photo
 
@@ -153,3 +156,11 @@ def figure_paths(name: Path) -> list[Path]:
     if name.suffix.lower() in FIGURES:
         return [name.with_suffix(name.suffix.lower())]
     return [name.with_name(name.name + suffix) for suffix in FIGURES]
+
+
+def write_figure(figure: "Figure", paths: Sequence[Path], dpi: int) -> None:
+    """Writes a figure in the format of each suffix. Raises `OutputError`."""
+    for path in paths:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=path.suffix[1:], dpi=dpi)
+        write_bytes(path, buffer.getvalue())

@@ -1,6 +1,5 @@
 """`qdnet-keras tsne`: the latent qualities of a data set in the plane, coloured by score."""
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,12 +17,13 @@ from qdnet_keras.cli.common import (
     parse_mos_range,
     require,
     reserve_output,
+    write_figure,
 )
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.cli.progress import Progress
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import DataError
-from qdnet_keras.files import write_bytes, write_table
+from qdnet_keras.files import write_table
 
 if TYPE_CHECKING:
     from qdnet_keras.data.manifest import Manifest
@@ -100,10 +100,7 @@ def run(
     scores = np.asarray(model.rank_latent(z))
     places = place_latents(z, perplexity, seed)
     figure = draw_latents(places, manifest.mos, scores)
-    for path in paths:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=path.suffix[1:], dpi=200)
-        write_bytes(path, buffer.getvalue())
+    write_figure(figure, paths, dpi=200)
     rows = _rows(manifest, places.tolist(), scores.tolist())
     write_table(table, COLUMNS, (row.values() for row in rows))
     kept = float(trustworthiness(z, places, n_neighbors=min(10, (len(z) - 1) // 2)))

@@ -1,6 +1,6 @@
 """Scores of files, pictures and whole manifests."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,20 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
     """
     outputs = graphs.score(model)(working_copy(pixels, long_side)[None])
     return Score(**{name: float(outputs[name][0]) for name in SCORES})
+
+
+def score_copies(model: QDNet, copies: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores of working copies of one size, in batches.
+
+    Args:
+        copies: float32 `[height, width, 3]` in 0..1 each.
+
+    Returns:
+        float32 `[count]`, 0..100.
+    """
+    score = graphs.score(model)
+    batches = [copies[start : start + BATCH] for start in range(0, len(copies), BATCH)]
+    return np.concatenate([score(np.stack(batch))["score"] for batch in batches])
 
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
