@@ -1,4 +1,4 @@
-"""Scores, renders and explains pictures in one call each."""
+"""Scores, renders and explains pictures, and tone-maps scenes, in one call each."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from qdnet_keras.errors import ImageError
 from qdnet_keras.model.enhancement import enhance_pixels
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
-from qdnet_keras.outcomes import Enhanced, Explanation, Score
+from qdnet_keras.outcomes import Enhanced, Explanation, Score, Tonemapped
 from qdnet_keras.photos.files import Photo, check_pixels, read_photo
 
 Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
@@ -97,6 +97,44 @@ def explain(
     """
     photo = _photo(picture, least_side=long_side)
     return explain_pixels(model or _default_model(), photo.srgb, long_side)
+
+
+def tonemap(
+    scene: str | os.PathLike[str] | np.ndarray, model: QDNet | None = None, **options: Any
+) -> Tonemapped:
+    """Renders an HDR scene by the operator, with the parameters, that scores best.
+
+    Needs OpenEXR, which the extra `data` installs.
+
+    Args:
+        scene: Path of an OpenEXR, Radiance or floating-point TIFF file, or of a folder with an
+            exposure stack; or linear RGB of BT.709 primaries, float `[height, width, 3]`, in any
+            unit. Sides ≥ 32.
+        model: See `load`; by default the released preset, loaded at the first call.
+        **options: `tune`, `trials`, `seed`, `long_side` and `report`, see
+            `qdnet_keras.advice.tonemap.tonemap_scene`.
+
+    Returns:
+        `Tonemapped` with `pixels` in full size, their `score`, and the `candidates` that were
+        considered; `save(path)` writes it.
+
+    Raises:
+        ImageError: If the scene cannot be read, is too small, black, even or not finite.
+    """
+    from qdnet_keras.advice.tonemap import prepare_scene, tonemap_scene
+    from qdnet_keras.synthesis.hdr import check_radiance, read_scene
+
+    name = "The array" if isinstance(scene, np.ndarray) else str(scene)
+    if isinstance(scene, np.ndarray):
+        if scene.ndim != 3 or scene.shape[2] != 3 or scene.dtype.kind != "f":
+            raise ImageError(
+                f"The array is {scene.dtype} {list(scene.shape)}; give floats [height, width, 3]."
+            )
+        rgb = np.asarray(scene, np.float32)
+        check_radiance(rgb, name)
+    else:
+        rgb = read_scene(Path(scene))
+    return tonemap_scene(model or _default_model(), prepare_scene(rgb, name), **options)
 
 
 @cache

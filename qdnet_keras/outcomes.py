@@ -158,6 +158,61 @@ class Explanation:
         return {"score": self.score, "effects": effects, "regions": self.regions.tolist()}
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A rendering of a scene that was considered.
+
+    Attributes:
+        operator: A name in `qdnet_keras.synthesis.tone_mapping.OPERATORS`.
+        parameters: Keyword arguments of the operator.
+        tuned: Whether they were sought; else they are its own defaults.
+        score: 0..100, in the working size.
+        pixels: The rendering in the working size, uint8 `[height, width, 3]`, sRGB-encoded.
+    """
+
+    operator: str
+    parameters: dict[str, float]
+    tuned: bool
+    score: float
+    pixels: np.ndarray = field(repr=False, compare=False)
+
+    def record(self) -> dict[str, Any]:
+        """All but the pixels as what JSON holds."""
+        names = ("operator", "parameters", "tuned", "score")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Tonemapped:
+    """A scene rendered by the operator, with the parameters, that scores best.
+
+    Attributes:
+        pixels: The rendering in full size, uint8 `[height, width, 3]`, sRGB-encoded.
+        score: Of `pixels`, 0..100.
+        candidates: All that were considered, the best first.
+    """
+
+    pixels: np.ndarray = field(repr=False, compare=False)
+    score: float
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate that `pixels` shows."""
+        return self.candidates[0]
+
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Writes `pixels` in the format of the suffix.
+
+        Raises:
+            OutputError: If the file exists and `force` is not set, its suffix is of no known
+                format, or it cannot be written.
+        """
+        from qdnet_keras.photos.files import Photo, write_photo
+
+        write_photo(Photo(self.pixels, None, False, "PNG"), str(path), force=force)
+
+
 # What a served model answers by these names, beside the rendering itself.
 SCORES = tuple(field.name for field in fields(Score))
 _OURS = ("pixels", "target", "source")

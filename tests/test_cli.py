@@ -22,6 +22,7 @@ COMMANDS = (
     "score",
     "enhance",
     "explain",
+    "tonemap",
     "train",
     "evaluate",
     "ladder",

@@ -1,1 +1,1 @@
-"""What to change, by the score."""
+"""What to change, by the score: remedies for a photograph, operators for a scene."""

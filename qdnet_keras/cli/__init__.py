@@ -25,6 +25,7 @@ from qdnet_keras.cli import (
     score,
     serve,
     teach,
+    tonemap,
     train,
     tsne,
 )
@@ -81,6 +82,7 @@ for name, module in {
     "score": score,
     "enhance": enhance,
     "explain": explain,
+    "tonemap": tonemap,
     "train": train,
     "teach": teach,
     "evaluate": evaluate,

@@ -31,6 +31,10 @@ class Progress:
         """Predictions for `done` of `total` splits are known."""
         self._show(f"{name}: splits", done, total)
 
+    def renderings(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` renderings are made."""
+        self._show(f"{name}: renderings", done, total)
+
     def _show(self, label: str, done: int, total: int) -> None:
         if label not in self.tasks:
             self.tasks[label] = self.bars.add_task(label, total=total)

@@ -47,7 +47,26 @@ def read_scene(path: str | Path) -> Array:
     except Exception as error:  # codecs fail on damaged files in many ways
         reason = " ".join(str(error).split()).rstrip(".")
         raise ImageError(f"{path} cannot be read as an HDR picture ({reason}).") from error
-    return _checked(rgb, path)
+    check_radiance(rgb, str(path))
+    return rgb
+
+
+def check_radiance(rgb: Array, name: str) -> None:
+    """Raises `ImageError`, see `read_scene`, for linear RGB that no scene has; `name` is its."""
+    if np.isnan(rgb).any():
+        raise ImageError(f"{name} has NaN radiance in {_share(np.isnan(rgb))} of its pixels.")
+    if np.isinf(rgb).any():
+        raise ImageError(f"{name} has infinite radiance in {_share(np.isinf(rgb))} of its pixels.")
+    if luminance(rgb).max() <= 0:
+        raise ImageError(f"{name} is black: no pixel has positive radiance.")
+    negative = rgb < 0
+    if negative.any(axis=-1).mean() > MAX_NEGATIVE or rgb.min() < -key(rgb):
+        raise ImageError(
+            f"{name} has negative radiance in {_share(negative)} of its pixels, down to "
+            f"{rgb.min():.3g}; export it without."
+        )
+    if np.ptp(luminance(rgb)) == 0:
+        raise ImageError(f"{name} has the same radiance everywhere.")
 
 
 def mend(rgb: Array) -> Array:
@@ -212,24 +231,6 @@ def _linear(rgb: Array, icc: bytes, path: Path) -> Array:
 def _check_size(width: int, height: int, path: Path) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(f"{path} has {width}x{height} pixels, more than {MAX_PIXELS}.")
-
-
-def _checked(rgb: Array, path: Path) -> Array:
-    if np.isnan(rgb).any():
-        raise ImageError(f"{path} has NaN radiance in {_share(np.isnan(rgb))} of its pixels.")
-    if np.isinf(rgb).any():
-        raise ImageError(f"{path} has infinite radiance in {_share(np.isinf(rgb))} of its pixels.")
-    if luminance(rgb).max() <= 0:
-        raise ImageError(f"{path} is black: no pixel has positive radiance.")
-    negative = rgb < 0
-    if negative.any(axis=-1).mean() > MAX_NEGATIVE or rgb.min() < -key(rgb):
-        raise ImageError(
-            f"{path} has negative radiance in {_share(negative)} of its pixels, down to "
-            f"{rgb.min():.3g}; export it without."
-        )
-    if np.ptp(luminance(rgb)) == 0:
-        raise ImageError(f"{path} has the same radiance everywhere.")
-    return rgb
 
 
 def _share(bad: np.ndarray) -> str:

@@ -31,7 +31,7 @@ class Fault(NamedTuple):
     render: Callable[[Array, float], Array]
 
 
-OPERATORS: dict[str, Callable[[Array], Array]] = {
+OPERATORS: dict[str, Callable[..., Array]] = {
     "ReinhardTMO": photographic.photographic,
     "reinhard_local": photographic.dodge_and_burn,
     "WardHistAdjTMO": histogram.histogram_adjustment,
@@ -43,6 +43,23 @@ OPERATORS: dict[str, Callable[[Array], Array]] = {
     "mertens": opencv.mertens,
     "surreal": effects.surreal,
     "grunge2": effects.grunge,
+}
+
+_SATURATION = (0.5, 1.2)
+
+# Keyword arguments of operators, and from where to where they are of use.
+RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "ReinhardTMO": {"key_value": (0.1, 0.7), "saturation": _SATURATION},
+    "reinhard_local": {"key_value": (0.1, 0.5), "saturation": _SATURATION},
+    "WardHistAdjTMO": {"saturation": _SATURATION},
+    "DurandTMO": {"contrast": (5.0, 40.0), "brightness": (0.5, 1.0), "saturation": _SATURATION},
+    "FattalTMO": {"alpha": (0.03, 0.3), "beta": (0.8, 0.97), "saturation": _SATURATION},
+    "drago": {"bias": (0.6, 0.95)},
+    "mantiuk": {"contrast": (0.4, 1.0), "saturation": _SATURATION},
+    "reinhard_devlin": {"intensity": (-1.0, 2.0), "adaptation": (0.5, 1.0)},
+    "mertens": {"longest": (1.0, 5.0)},
+    "surreal": {"detail": (0.15, 0.4), "saturation": (0.7, 1.3)},
+    "grunge2": {"detail": (1.0, 2.0)},
 }
 
 FAULTS = {

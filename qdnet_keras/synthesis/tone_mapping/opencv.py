@@ -15,23 +15,30 @@ def drago(rgb: Array, bias: float = 0.85) -> Array:
     return encode(mapped / np.percentile(mapped, 99))
 
 
-def reinhard_devlin(rgb: Array) -> Array:
-    """Photoreceptor model of Reinhard and Devlin 2005 (`cv2.TonemapReinhard`)."""
+def reinhard_devlin(rgb: Array, intensity: float = 0.0, adaptation: float = 0.8) -> Array:
+    """Photoreceptor model of Reinhard and Devlin 2005 (`cv2.TonemapReinhard`).
+
+    `intensity` brightens; `adaptation` is each pixel's share in what it is adapted to.
+    """
     scaled = np.ascontiguousarray(rgb / key(rgb), np.float32)
-    mapped = cv2.createTonemapReinhard(1.0, 0.0, 0.8, 0.1).process(scaled)
+    mapped = cv2.createTonemapReinhard(1.0, intensity, adaptation, 0.1).process(scaled)
     return encode(mapped / np.percentile(mapped, 99.5))
 
 
-def mantiuk(rgb: Array) -> Array:
-    """Contrast compression of Mantiuk et al. 2006."""
-    mapped = cv2.createTonemapMantiuk(1.0, 0.8, 0.9).process(np.ascontiguousarray(rgb))
+def mantiuk(rgb: Array, contrast: float = 0.8, saturation: float = 0.9) -> Array:
+    """Contrast compression of Mantiuk et al. 2006; `contrast` is the factor of its response."""
+    mapped = cv2.createTonemapMantiuk(1.0, contrast, saturation).process(np.ascontiguousarray(rgb))
     mapped = np.nan_to_num(mapped, nan=0.0)  # OpenCV takes powers of the darkest values less itself
     return encode(mapped / np.percentile(mapped, 99.5))
 
 
-def mertens(rgb: Array) -> Array:
-    """Exposure fusion of Mertens et al. 2007 over nine exposures, a stop apart."""
-    stack = [np.round(255 * expose(rgb, stops)).astype(np.uint8) for stops in range(-5, 4)]
+def mertens(rgb: Array, longest: float = 3.0) -> Array:
+    """Exposure fusion of Mertens et al. 2007 over nine exposures, a stop apart.
+
+    `longest` is the last one's, stops above that which makes the log-average middle grey.
+    """
+    exposures = np.arange(longest - 8, longest + 1)
+    stack = [np.round(255 * expose(rgb, stops)).astype(np.uint8) for stops in exposures]
     return np.clip(cv2.createMergeMertens().process(stack), 0, 1)
 
 
