@@ -23,10 +23,15 @@ Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
 
 
 def load(preset: str | os.PathLike[str] = DEFAULT_PRESET) -> QDNet:
-    """Loads a released preset by name, or a folder that training or `save_to_preset` wrote.
+    """Loads a released preset by name, a folder that training wrote, or a preset from elsewhere.
+
+    Args:
+        preset: Name or folder; `"hf://user/repo@revision"`, `"kaggle://owner/model/framework/
+            variation"`, `"https://host/preset.zip#sha256=..."`; or the path of such a zip.
 
     Raises:
-        PresetError: If it does not exist, is damaged or does not fit.
+        PresetError: If it does not exist, cannot be fetched, is damaged or does not fit.
+        MissingPackageError: If a hub's library is not installed.
     """
     return QDNet.from_preset(preset)
 

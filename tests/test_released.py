@@ -12,7 +12,8 @@ from test_images_colour import SPACES, in_file, light, samples, to_xyz, wide
 
 from qdnet_keras import QDNet, enhance, load, score
 from qdnet_keras.defaults import DEFAULT_PRESET
-from qdnet_keras.model.presets import CARD, preset_folder, preset_names
+from qdnet_keras.hubs.bundle import CARD
+from qdnet_keras.model.presets import preset_folder, preset_names
 from qdnet_keras.photos.files import read_photo, write_photo
 
 RELEASED_SCORES = Path(__file__).parent / "data/released_scores.json"

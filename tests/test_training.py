@@ -23,6 +23,7 @@ from qdnet_keras.cli import app
 from qdnet_keras.data.pairs import decode_images, training_pairs
 from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
+from qdnet_keras.hubs.card import read_card
 from qdnet_keras.model.presets import read_preset_config, read_preset_weights
 from qdnet_keras.outcomes import Score
 from qdnet_keras.training.config import PRESET_CONFIGS, load_config
@@ -128,12 +129,17 @@ def test_run_folder_is_as_documented(runs, tiny):
     versions = json.loads((run / "versions.json").read_text())
     assert versions["keras"] == keras.__version__ and "python" in versions
     assert {file.name for file in (run / "preset").iterdir()} == {
+        "CARD.md",
         "calibration.safetensors",
         "config.json",
         "weights.safetensors",
     }
     reached = json.loads((run / "validation.json").read_text())
     assert reached.keys() == {"srocc", "plcc", "rmse"} and np.isfinite(reached["rmse"])
+    figures = read_card(run / "preset").figures
+    assert {figure.name: figure.value for figure in figures} == pytest.approx(
+        {name.upper(): value for name, value in reached.items()}, abs=1e-4
+    )
     assert list((run / "tensorboard" / "train").glob("events.out.tfevents.*"))
     assert (run / "checkpoint" / "checkpoint").is_file()
     assert not list(run.glob(".*"))

@@ -22,6 +22,8 @@ from qdnet_keras.cli import (
     export,
     info,
     ladder,
+    pack,
+    presets,
     score,
     serve,
     teach,
@@ -92,6 +94,8 @@ for name, module in {
     "serve": serve,
     "demo": demo,
     "info": info,
+    "presets": presets,
+    "pack": pack,
 }.items():
     app.command(name, epilog=EXIT_CODES)(module.run)
 app.add_typer(data.app, name="data")

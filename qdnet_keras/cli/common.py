@@ -27,7 +27,11 @@ FIGURES = (".png", ".svg")
 EXTRAS = {"data": "OpenEXR", "figures": "matplotlib"}
 
 Preset = Annotated[
-    str, typer.Option(help="Name of a released preset, or a folder that training wrote.")
+    str,
+    typer.Option(
+        help="Name of a released preset, a folder that training wrote, or a preset from elsewhere: "
+        "hf://USER/REPO, kaggle://..., https://.../preset.zip or a zip."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]

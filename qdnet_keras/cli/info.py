@@ -22,11 +22,12 @@ def run(
     With --json: {"version", "python", "tensorflow", "keras", "devices", "presets", "preset",
     "config", "card"}.
     """
-    from qdnet_keras.model.presets import CARD, preset_folder, preset_names, read_preset_config
+    from qdnet_keras.hubs.card import card_file
+    from qdnet_keras.model.presets import preset_folder, preset_names, read_preset_config
 
     folder = preset_folder(preset)
-    config = read_preset_config(preset)
-    card = folder / CARD
+    config = read_preset_config(folder)
+    card = card_file(folder)
     record = {
         "version": __version__,
         "python": platform.python_version(),
@@ -36,7 +37,7 @@ def run(
         "presets": preset_names(),
         "preset": str(folder),
         "config": config,
-        "card": card.read_text() if card.exists() else None,
+        "card": card and card.read_text(encoding="utf-8", errors="replace"),
     }
     if as_json:
         print_json(record)

@@ -5,6 +5,8 @@ weights.safetensors      every weight under its Keras path; float16, but float32
                          latents, vectors, scalars and what float16 cannot hold
 calibration.safetensors  the learnt scale of the scores, likewise, float32
 CARD.md                  what it was trained on, what the labels are, figures, licence
+
+`qdnet_keras.hubs` fetches presets from elsewhere, and packs one's own.
 """
 
 import json
@@ -20,14 +22,23 @@ from safetensors.numpy import load_file, save
 
 from qdnet_keras import __version__
 from qdnet_keras.errors import PresetError
+from qdnet_keras.hubs.bundle import CALIBRATION, CONFIG, WEIGHTS
+from qdnet_keras.hubs.fetch import fetch, is_address
 
 if TYPE_CHECKING:
     import keras
 
-CONFIG = "config.json"
-WEIGHTS = "weights.safetensors"
-CALIBRATION = "calibration.safetensors"
-CARD = "CARD.md"
+# Of Keras, what may stand in a config: layers and operations of networks, and what these hold.
+MODULES = (
+    "keras",
+    "keras.constraints",
+    "keras.initializers",
+    "keras.layers",
+    "keras.regularizers",
+    "keras.src.models.functional",
+)
+OPERATIONS = "keras.src.ops."
+RUNNING_CODE = ("FlaxLayer", "JaxLayer", "Lambda", "TFSMLayer", "TorchModuleWrapper")
 
 
 def preset_names() -> list[str]:
@@ -39,18 +50,21 @@ def preset_names() -> list[str]:
 
 
 def preset_folder(preset: str | Path) -> Path:
-    """Folder of a released preset's name, or of a path.
+    """Folder of a released preset's name, of a path, or of an address, see `qdnet_keras.hubs`.
 
     Raises:
-        PresetError: If there is no such preset.
+        PresetError: If there is no such preset, or it cannot be fetched.
+        MissingPackageError: If fetching it needs a package that is not installed.
     """
+    if is_address(preset):
+        return fetch(os.fspath(preset))
     released = Path(str(resources.files("qdnet_keras"))) / "presets" / str(preset)
     for folder in (Path(preset), released):
         if (folder / CONFIG).is_file():
             return folder
     raise PresetError(
-        f"There is no preset {str(preset)!r}; give one of {', '.join(preset_names()) or '(none)'} "
-        f"or a folder that holds {CONFIG} and {WEIGHTS}."
+        f"There is no preset {str(preset)!r}; give one of {', '.join(preset_names()) or '(none)'}, "
+        f"a folder that holds {CONFIG} and {WEIGHTS}, a zip or an address."
     )
 
 
@@ -59,11 +73,25 @@ def read_preset_config(preset: str | Path) -> dict[str, Any]:
     path = preset_folder(preset) / CONFIG
     try:
         config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PresetError(f"{path} cannot be read ({error}); restore the preset.") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise PresetError(f"{path} does not describe a network; restore the preset.")
+    _check_classes(config, path)
     return config
+
+
+def _check_classes(value: Any, path: Path) -> None:
+    """Refuses what would make Keras import or run anything but its own layers."""
+    if isinstance(value, dict):
+        kind, module = value.get("class_name"), str(value.get("module"))
+        known = module in MODULES or module.startswith(OPERATIONS)
+        own = known and kind not in RUNNING_CODE and value.get("registered_name") in (None, kind)
+        if kind not in (None, "__keras_tensor__") and not own:
+            raise PresetError(f"{path} names {kind!r}, which is no layer of Keras; it is not used.")
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_classes(part, path)
 
 
 Model = TypeVar("Model", bound="keras.Model")
@@ -71,15 +99,15 @@ Model = TypeVar("Model", bound="keras.Model")
 
 def load_preset(cls: type[Model], preset: str | Path, **kwargs: Any) -> Model:
     """See `QDNet.from_preset`."""
-    config = {**read_preset_config(preset)["model"], **kwargs}
     folder = preset_folder(preset)
+    config = {**read_preset_config(folder)["model"], **kwargs}
     try:
         model = cls.from_config(config)
         model.build()
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise PresetError(f"{folder} cannot be loaded ({reason}); restore it.") from error
-    set_weights(model, read_preset_weights(preset), folder)
+    set_weights(model, read_preset_weights(folder), folder)
     return model
 
 

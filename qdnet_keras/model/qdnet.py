@@ -261,10 +261,10 @@ class QDNet(ObjectiveModel):
 
     @classmethod
     def from_preset(cls, preset, **kwargs):
-        """Loads a released preset by name, or a folder that `save_to_preset` wrote.
+        """Loads a released preset by name, a folder that `save_to_preset` wrote, or an address.
 
         Args:
-            preset: Name or path of a folder.
+            preset: Name, path of a folder or zip, or an address, see `qdnet_keras.load`.
             **kwargs: Constructor arguments that replace those of the preset, e.g. `dtype`.
 
         Raises:

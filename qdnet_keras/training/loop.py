@@ -29,6 +29,8 @@ from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.data.pairs import decode_images, training_pairs
 from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
+from qdnet_keras.hubs.bundle import CARD
+from qdnet_keras.hubs.card import Card, Figure, describe, write_card
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import score_files
 from qdnet_keras.training.config import Config
@@ -108,7 +110,21 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
     reached = release(model, training, validation, calibrated=bool(config.train.score_steps))
     _write_text(run / "validation.json", json.dumps(reached, indent=2) + "\n")
     model.save_to_preset(run / "preset")
+    write_run_card(run / "preset", model, manifest.source, reached)
     return model
+
+
+def write_run_card(preset: Path, model: QDNet, data: Path, reached: dict[str, float]) -> None:
+    """Puts a card beside a preset: what it learnt from and what it reached there."""
+    name = data.parent.name if data.suffix else data.name
+    figures = tuple(
+        Figure(f"{name}, validation", metric.upper(), round(value, 4))
+        for metric, value in reached.items()
+        if math.isfinite(value)
+    )
+    card = Card(data=(name,), figures=figures)
+    text = describe(card, preset.name, model.get_config())
+    _write_text(preset / CARD, write_card(card._replace(text=text), preset.name))
 
 
 def _pairs(training: Manifest, config: Config, start_step: int) -> tf.data.Dataset:
