@@ -116,7 +116,7 @@ def tonemap(
             exposure stack; or linear RGB of BT.709 primaries, float `[height, width, 3]`, in any
             unit. Sides ≥ 32.
         model: See `load`; by default the released preset, loaded at the first call.
-        **options: `tune`, `trials`, `seed`, `long_side` and `report`, see
+        **options: `operators`, `tune`, `trials`, `seed`, `long_side` and `report`, see
             `qdnet_keras.advice.tonemap.tonemap_scene`.
 
     Returns:

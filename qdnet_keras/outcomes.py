@@ -1,4 +1,4 @@
-"""What scoring, enhancement and explaining return, from a model here or from a server."""
+"""What the calls return, from a model in this process or from a server."""
 
 from dataclasses import dataclass, field, fields
 from os import PathLike

@@ -31,7 +31,7 @@ def main(
     part: Annotated[str, typer.Option(help="Part of the data set, if it has parts.")] = "ss03",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Prints, by kind of fault, how often the first remedy is right and what was first."""
+    """Prints a table: by kind of fault, how often the first remedy is right, and what was first."""
     import qdnet_keras
     from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.evaluation.remedies import RIGHT, judge_advice, shares
@@ -50,10 +50,13 @@ def main(
     if as_json:
         print(json.dumps(figures))
         return
+    print("| kind | pictures | right first | in the first three | nearer | most often first |")
+    print("|---|---|---|---|---|---|")
     for kind, of_kind in figures.items():
-        first = Counter(v.first for v in verdicts if kind in (v.kind, "all")).most_common(4)
-        cells = [f"{name} {value:.2f}" for name, value in of_kind.items()]
-        print(f"{kind}: {', '.join(cells)}; {', '.join(f'{n} x {name}' for name, n in first)}")
+        first = Counter(v.first for v in verdicts if kind in (v.kind, "all")).most_common(3)
+        pictures, *of_verdicts = of_kind.values()
+        cells = [kind, str(pictures), *(f"{100 * share:.0f} %" for share in of_verdicts)]
+        print(f"| {' | '.join([*cells, ', '.join(name for name, _ in first)])} |")
 
 
 if __name__ == "__main__":

@@ -30,29 +30,32 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the views.")] = 0,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Prints TMQI of the pick and of the operators for each scene, and figures over all."""
+    """Prints a table of TMQI for each scene, and figures over all."""
     import qdnet_keras
     from qdnet_keras.evaluation.picks import judge_pick, summary
     from qdnet_keras.synthesis.scenes import find_sources, scenes_of
 
     model = qdnet_keras.load(preset)
     picks = {}
+    if not as_json:
+        print(
+            "| scene | pick | TMQI | average | best | tuned | rank |\n|---|---|---|---|---|---|---|"
+        )
     for name, path in find_sources(folder).items():
         for scene_name, scene in scenes_of(name, path, views=views, size=SIZE, seed=seed):
             pick = judge_pick(model, scene, tune=tune, trials=trials)
             picks[scene_name] = pick
             if not as_json:
-                print(
-                    f"{scene_name}: {pick.operator} {pick.quality:.3f}, rank {pick.rank}; "
-                    f"average {pick.mean:.3f}, best {pick.best:.3f}, tuned {pick.tuned:.3f}",
-                    flush=True,
-                )
+                values = (pick.quality, pick.mean, pick.best, pick.tuned)
+                cells = [scene_name, pick.operator, *(f"{value:.3f}" for value in values)]
+                print(f"| {' | '.join(cells)} | {pick.rank} |", flush=True)
     figures = summary(list(picks.values()))
     if as_json:
         scenes = {name: pick._asdict() for name, pick in picks.items()}
         print(json.dumps({"scenes": scenes, "summary": figures}))
         return
-    print("; ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+    for name, value in figures.items():
+        print(f"{name}: {value:.3g}")
 
 
 if __name__ == "__main__":

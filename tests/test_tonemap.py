@@ -150,6 +150,14 @@ def test_scores_are_those_of_the_renderings_and_of_the_file(model, result, tmp_p
     )
 
 
+def test_only_operators_that_are_named_are_considered(model):
+    few = qdnet_keras.tonemap(radiance(), model, operators=["drago", "mertens"], tune=0)
+    assert {candidate.operator for candidate in few.candidates} == {"drago", "mertens"}
+    for unknown in ([], ["drago", "fault_halo"]):
+        with pytest.raises(ValueError, match="Operators are"):
+            qdnet_keras.tonemap(radiance(), model, operators=unknown)
+
+
 def test_a_larger_scene_is_rendered_in_full_size_and_scores_alike(model):
     scene = radiance(5, (300, 400))
     large = qdnet_keras.tonemap(scene, model, tune=1, trials=8, long_side=96)
@@ -252,5 +260,8 @@ def test_what_cannot_be_done_is_said_in_a_sentence(tiny_preset, tmp_path):
         assert refused.exit_code == code, refused.output
         (line,) = refused.stderr.splitlines()
         assert complaint in line
+    unknown = run(tmp_path / "scene.exr", "-o", new, "--operators", "fault_halo", *options)
+    assert unknown.exit_code == 2
+    assert "ReinhardTMO" in unknown.stderr
     assert taken.read_bytes() == b"mine"
     assert not new.exists()

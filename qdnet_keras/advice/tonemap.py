@@ -1,6 +1,6 @@
 """The rendering of an HDR scene that scores best: operators compared, the best ones tuned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 
 import numpy as np
@@ -45,6 +45,7 @@ def tonemap_scene(
     model: QDNet,
     scene: Array,
     *,
+    operators: Sequence[str] = tuple(OPERATORS),
     tune: int = TUNED,
     trials: int = TRIALS,
     seed: int = 0,
@@ -58,15 +59,22 @@ def tonemap_scene(
 
     Args:
         scene: See `prepare_scene`.
+        operators: Names in `OPERATORS` of those that are compared, one or more.
         tune: How many operators are tuned, those that score best by their own defaults.
         trials: Renderings that tuning one of them may take.
         seed: Of the parameters that are tried.
         long_side: Of the working copy, pixels.
         report: Called with what is tried, renderings made, and how many there will be.
+
+    Raises:
+        ValueError: If there is no operator, or one is unknown.
     """
+    unknown = set(operators) - OPERATORS.keys()
+    if unknown or not operators:
+        raise ValueError(f"Operators are {', '.join(OPERATORS)}. Received: {list(operators)}")
     small = shrink_to(scene, long_side)
     with reproducible():
-        candidates = compare_operators(model, small, report)
+        candidates = compare_operators(model, small, operators, report)
         for first in candidates[:tune]:
             candidates.append(tune_operator(model, small, first, trials, seed, report))
     candidates.sort(key=lambda candidate: -candidate.score)
@@ -89,16 +97,21 @@ def shrink_to(scene: Array, long_side: int) -> Array:
     return shrink(scene, round(width * scale))
 
 
-def compare_operators(model: QDNet, small: Array, report: Report = _silent) -> list[Candidate]:
-    """Renderings of a small scene by every operator with its own defaults, the best first."""
+def compare_operators(
+    model: QDNet,
+    small: Array,
+    operators: Sequence[str] = tuple(OPERATORS),
+    report: Report = _silent,
+) -> list[Candidate]:
+    """Renderings of a small scene by operators with their own defaults, the best first."""
     renderings = []
-    for name in OPERATORS:
+    for name in operators:
         renderings.append(_render(name, small, {}))
-        report("operators", len(renderings), len(OPERATORS))
+        report("operators", len(renderings), len(operators))
     scores = score_copies(model, [to_float(pixels) for pixels in renderings])
     candidates = [
         Candidate(name, _defaults(name), False, float(score), pixels)
-        for name, score, pixels in zip(OPERATORS, scores, renderings, strict=True)
+        for name, score, pixels in zip(operators, scores, renderings, strict=True)
     ]
     return sorted(candidates, key=lambda candidate: -candidate.score)
 

@@ -44,7 +44,7 @@ def run(
         typer.Option(
             "--all",
             metavar="DIR",
-            help="Also write the rendering by every operator in full size, as DIR/OPERATOR with "
+            help="Also write each operator's own rendering in full size, as DIR/OPERATOR with "
             "the suffix of OUT.",
         ),
     ] = None,
@@ -53,6 +53,10 @@ def run(
         typer.Option(
             metavar="FILE.png", help="Also draw all that was considered, with scores, side by side."
         ),
+    ] = None,
+    operators: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME,...", help="Operators to compare; all without it."),
     ] = None,
     tune: Annotated[int, typer.Option(min=0, help="How many of the best operators are tuned.")] = 3,
     trials: Annotated[
@@ -77,7 +81,10 @@ def run(
     from qdnet_keras.synthesis.hdr import read_scene
     from qdnet_keras.synthesis.tone_mapping import OPERATORS
 
-    others = {name: all_in / f"{name}{output.suffix}" for name in OPERATORS} if all_in else {}
+    names = list(OPERATORS if operators is None else dict.fromkeys(operators.split(",")))
+    if set(names) - OPERATORS.keys():
+        raise typer.BadParameter(f"they are {', '.join(OPERATORS)}.", param_hint="--operators")
+    others = {name: all_in / f"{name}{output.suffix}" for name in names} if all_in else {}
     for path in (output, *others.values(), *([sheet] if sheet else [])):
         prepare_output(path, force)
     radiance = read_scene(scene)
@@ -90,6 +97,7 @@ def run(
         result = tonemap_scene(
             model,
             prepared,
+            operators=names,
             tune=tune,
             trials=trials,
             seed=seed,
