@@ -1,3 +1,4 @@
+from .api import apply as apply
 from .api import enhance as enhance
 from .api import explain as explain
 from .api import load as load
@@ -19,8 +20,10 @@ from .outcomes import Candidate as Candidate
 from .outcomes import Effect as Effect
 from .outcomes import Enhanced as Enhanced
 from .outcomes import Explanation as Explanation
+from .outcomes import Rendering as Rendering
 from .outcomes import Score as Score
 from .outcomes import Tonemapped as Tonemapped
 from .outcomes import Trial as Trial
+from .recipes.recipe import Recipe as Recipe
 
 __version__: str

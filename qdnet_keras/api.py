@@ -16,8 +16,9 @@ from qdnet_keras.errors import ImageError
 from qdnet_keras.model.enhancement import enhance_pixels
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
-from qdnet_keras.outcomes import Enhanced, Explanation, Score, Tonemapped
+from qdnet_keras.outcomes import Enhanced, Explanation, Rendering, Score, Tonemapped
 from qdnet_keras.photos.files import Photo, check_pixels, read_photo
+from qdnet_keras.recipes.recipe import Recipe
 
 Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
 
@@ -140,6 +141,25 @@ def tonemap(
     else:
         rgb = read_scene(Path(scene))
     return tonemap_scene(model or _default_model(), prepare_scene(rgb, name), **options)
+
+
+def apply(picture: Picture, recipe: Recipe) -> Rendering:
+    """Does to a picture what `enhance` did to another frame of its series.
+
+    Args:
+        picture: As for `score`.
+        recipe: Of that frame, see `Recipe.of` and `Recipe.load`. It needs no network.
+
+    Returns:
+        `Rendering` with sRGB `pixels`; `save(path)` writes it with profile, depth and metadata of
+        the file.
+
+    Raises:
+        ImageError, TypeError: As for `score`.
+    """
+    photo = _photo(picture)
+    source = None if isinstance(picture, np.ndarray) else photo
+    return Rendering(recipe.render(photo.srgb), source=source)
 
 
 @cache

@@ -42,27 +42,17 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Enhanced:
+class Rendering:
     """A picture rendered at another quality.
 
     Attributes:
         pixels: `[height, width, 3]`, sRGB-encoded. Of the dtype of an array that was given, or of a
             file whose pixels are sRGB; uint16 for other profiles.
-        target: Score asked for, 0..100.
-        score_before, score_after: Scores of the input and of `pixels`, each as `score_pixels`
-            gives it.
-        epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.
-        reached: Whether |score_after − target| is within the tolerance.
         source: The photograph that was rendered, whose metadata `save` keeps; None for an array.
     """
 
     pixels: np.ndarray
-    target: float
-    score_before: float
-    score_after: float
-    epsilon: float
-    reached: bool
-    source: "Photo | None" = field(default=None, repr=False, compare=False)
+    source: "Photo | None" = field(default=None, kw_only=True, repr=False, compare=False)
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> tuple[str, ...]:
         """Writes the rendering, with alpha, profile, depth and metadata of the source.
@@ -82,6 +72,28 @@ class Enhanced:
 
         source = self.source or Photo(self.pixels, None, False, "PNG")
         return write_photo(source.with_rendered(self.pixels), str(path), force=force)
+
+
+@dataclass(frozen=True)
+class Enhanced(Rendering):
+    """A picture rendered at the score asked for.
+
+    Attributes:
+        target: Score asked for, 0..100.
+        score_before, score_after: Scores of the input and of `pixels`, each as `score_pixels`
+            gives it.
+        epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.
+        reached: Whether |score_after − target| is within the tolerance.
+        change: What was done to the picture, float32 `[cells_y, cells_x, change_channels]`, as
+            `QDNet.rerender` takes it; None from a server. See `Recipe`.
+    """
+
+    target: float
+    score_before: float
+    score_after: float
+    epsilon: float
+    reached: bool
+    change: np.ndarray | None = field(default=None, kw_only=True, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -215,5 +227,5 @@ class Tonemapped:
 
 # What a served model answers by these names, beside the rendering itself.
 SCORES = tuple(field.name for field in fields(Score))
-_OURS = ("pixels", "target", "source")
+_OURS = ("pixels", "source", "target", "change")
 RESULTS = tuple(field.name for field in fields(Enhanced) if field.name not in _OURS)

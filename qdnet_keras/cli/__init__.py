@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from qdnet_keras import __version__
 from qdnet_keras.cli import (
+    apply,
     data,
     demo,
     enhance,
@@ -85,6 +86,7 @@ for name, module in {
     "enhance": enhance,
     "explain": explain,
     "tonemap": tonemap,
+    "apply": apply,
     "train": train,
     "teach": teach,
     "evaluate": evaluate,

@@ -49,7 +49,7 @@ def run(
     rendered = {target: qdnet_keras.enhance(photo.pixels, target, model) for target in TARGETS}
     tiles = [ladder_tile(rendering) for rendering in rendered.values()]
     write_ladder(photo, rendered[CHOSEN].score_before, tiles, ladder, force)
-    write_rendering(photo, rendered[CHOSEN], enhanced, force)
+    write_rendering(photo, rendered[CHOSEN].pixels, enhanced, force)
     if as_json:
         print_json({"ladder": str(ladder), "enhanced": str(enhanced)})
         return

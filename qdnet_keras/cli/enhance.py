@@ -22,6 +22,7 @@ from qdnet_keras.cli.common import (
     prepare_output,
     read_input_and_bytes,
 )
+from qdnet_keras.cli.keep import Keep, told
 from qdnet_keras.cli.output import Report
 from qdnet_keras.cli.remote import (
     Remote,
@@ -90,6 +91,21 @@ def run(
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest distance to the target that counts as reached.")
     ] = 1.0,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what was done as JSON, for qdnet-keras apply.",
+        ),
+    ] = None,
+    cube: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the part of it that is the same everywhere as a .cube table of 33³ colours "
+            "for other programs.",
+        ),
+    ] = None,
     preset: Preset = DEFAULT_PRESET,
     working_size: WorkingSize = WORKING_SIDE,
     force: Force = False,
@@ -104,7 +120,8 @@ def run(
     and the table says so. A target below a photograph's own score makes it worse.
 
     With --json: {"file", "output", "target", "score_before", "score_after", "epsilon", "reached",
-    "notes"} or {"file", "error"}. With --output - both go to standard error.
+    "notes"} or {"file", "error"}; with --recipe and --cube also {"recipe"} and {"cube": {"file",
+    "delta_e_made", "delta_e_left_out"}}. With --output - all go to standard error.
     """
     targets = _targets(target, ladder)
     if STDIN in images and output is None:
@@ -113,10 +130,13 @@ def run(
     to_stdout = output == str(STDOUT)
     if to_stdout and several:
         raise typer.BadParameter("standard output takes one rendering.", param_hint="--output")
-    local_options = ("preset", "scale", "sampler", "tolerance", "working_size")
+    local_options = ("preset", "scale", "sampler", "tolerance", "working_size", "recipe", "cube")
     check_server_options(context, remote, local_options)
-    outputs = _Outputs(output, several, force)
-    jobs = (_prepare(file, targets, ladder is not None, outputs) for file in images)
+    outputs = Outputs(output, several, force)
+    keep = Keep(recipe, cube, preset, force)
+    if keep:
+        keep.check(several)
+    jobs = (_prepare(file, targets, ladder is not None, outputs, keep) for file in images)
     report = Report(("file", "target", "before", "after", "output"), images, as_json, err=to_stdout)
     if remote.server is not None:
         with remote.connect() as client:
@@ -137,10 +157,11 @@ class _Job:
     renderings: list[tuple[float, Path]]  # target, output
     strip: Path | None
     force: bool
+    keep: Keep
 
 
 def _prepare(
-    file: str, targets: Sequence[float], ladder: bool, outputs: "_Outputs"
+    file: str, targets: Sequence[float], ladder: bool, outputs: "Outputs", keep: Keep
 ) -> _Job | QDNetError:
     try:
         photo, data = read_input_and_bytes(file)
@@ -149,7 +170,7 @@ def _prepare(
     except (ImageError, OutputError) as error:
         return error
     renderings = list(zip(targets, paths, strict=True))
-    return _Job(file, photo, data, renderings, strip, outputs.force)
+    return _Job(file, photo, data, renderings, strip, outputs.force, keep)
 
 
 def _local_renderer(preset: str, scale: str, options: dict[str, Any]) -> Renderer:
@@ -200,8 +221,9 @@ def _do(job: _Job | QDNetError, renderer: Renderer) -> tuple[list[Row], QDNetErr
     try:
         for target, path in job.renderings:
             enhanced = renderer(job, target)
-            notes = write_rendering(job.photo, enhanced, path, job.force)
-            rows.append(_row(job.file, path, enhanced, notes))
+            notes = write_rendering(job.photo, enhanced.pixels, path, job.force)
+            kept = job.keep.write(job.photo, enhanced)
+            rows.append(_row(job.file, path, enhanced, notes, kept))
             if job.strip:
                 tiles.append(ladder_tile(enhanced))
         if job.strip:
@@ -214,9 +236,9 @@ def _do(job: _Job | QDNetError, renderer: Renderer) -> tuple[list[Row], QDNetErr
 
 
 def write_rendering(
-    photo: "Photo", enhanced: "Enhanced", path: Path, force: bool
+    photo: "Photo", pixels: "np.ndarray", path: Path, force: bool
 ) -> tuple[str, ...]:
-    """Writes the rendering with everything else as in `photo`.
+    """Writes a rendering of `photo.srgb` with everything else as in `photo`.
 
     Returns:
         Notes of what could not be kept.
@@ -226,7 +248,7 @@ def write_rendering(
     """
     from qdnet_keras.photos.files import photo_file, write_photo
 
-    rendered = photo.with_rendered(enhanced.pixels)
+    rendered = photo.with_rendered(pixels)
     if path != STDOUT:
         return write_photo(rendered, path, force=force)
     data, notes = photo_file(rendered)
@@ -259,7 +281,7 @@ def write_ladder(
     write_photo(Photo(pixels, None, False, "PNG"), path, force=force)
 
 
-class _Outputs:
+class Outputs:
     """Names of the outputs of one run, each given once."""
 
     def __init__(self, output: str | None, several: bool, force: bool):
@@ -270,8 +292,12 @@ class _Outputs:
         self.force = force
         self.taken: set[Path] = set()
 
-    def take(self, file: str, label: str, format: str) -> Path:
-        """Path for an output of `file`, its folder made. Raises `OutputError`."""
+    def take(self, file: str, label: str | None, format: str) -> Path:
+        """Path for an output of `file`, its folder made, named with a label or as the file.
+
+        Raises:
+            OutputError: It is taken, exists, or cannot be made.
+        """
         from qdnet_keras.photos.files import FORMATS
 
         if self.output == STDOUT:
@@ -279,7 +305,7 @@ class _Outputs:
         source = Path("stdin" if file == STDIN else file)
         known = FORMATS[format].suffixes
         suffix = source.suffix if source.suffix.lower() in known else known[0]
-        path = source.with_name(f"{source.stem}_{label}{suffix}")
+        path = source.with_name(f"{source.stem}{f'_{label}' if label else ''}{suffix}")
         if self.output is not None:
             path = self.output / path.name if self.is_folder else self.output
         if path in self.taken:
@@ -330,7 +356,9 @@ def check_preset(preset: str, sampler: str) -> None:
         raise PresetError(f"The preset {preset} has no bank of qualities; add --sampler prior.")
 
 
-def _row(file: str, path: Path, enhanced: "Enhanced", notes: Sequence[str]) -> Row:
+def _row(
+    file: str, path: Path, enhanced: "Enhanced", notes: Sequence[str], kept: dict[str, Any]
+) -> Row:
     cells = [
         file,
         f"{enhanced.target:g}",
@@ -339,11 +367,11 @@ def _row(file: str, path: Path, enhanced: "Enhanced", notes: Sequence[str]) -> R
         str(path),
     ]
     missed = f"reached {enhanced.score_after:.1f} of {enhanced.target:g}"
-    remarks = [*([] if enhanced.reached else [missed]), *notes]
+    remarks = [*([] if enhanced.reached else [missed]), *notes, *told(kept)]
     if remarks:
         cells.append("; ".join(remarks))
     record: dict[str, Any] = {"file": file, "output": str(path)}
     for name in ("target", "score_before", "score_after", "epsilon", "reached"):
         record[name] = getattr(enhanced, name)
     record["notes"] = list(notes)
-    return cells, record
+    return cells, record | kept

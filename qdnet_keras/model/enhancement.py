@@ -97,7 +97,8 @@ def enhance_pixels(
     else:
         output = render_pixels(model, found, pixels)
         after = score_pixels(model, output, long_side).score
-    return Enhanced(output, target, before, after, epsilon, abs(after - target) <= tolerance)
+    reached, change = abs(after - target) <= tolerance, found.change[0].numpy()
+    return Enhanced(output, target, before, after, epsilon, reached, change=change)
 
 
 def graph(model: QDNet, sampler: str) -> Callable:

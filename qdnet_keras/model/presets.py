@@ -9,6 +9,7 @@ CARD.md                  what it was trained on, what the labels are, figures, l
 `qdnet_keras.hubs` fetches presets from elsewhere, and packs one's own.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -92,6 +93,21 @@ def _check_classes(value: Any, path: Path) -> None:
     if isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             _check_classes(part, path)
+
+
+def preset_hash(preset: str | Path) -> str:
+    """SHA-256, hexadecimal, of `config.json`, the weights and the calibration, one after the other.
+
+    Raises:
+        PresetError: If there is no such preset or a file cannot be read.
+    """
+    folder, digest = preset_folder(preset), hashlib.sha256()
+    try:
+        for name in (CONFIG, WEIGHTS, CALIBRATION):
+            digest.update((folder / name).read_bytes())
+    except OSError as error:
+        raise PresetError(f"{folder} cannot be read ({error}); restore it.") from error
+    return digest.hexdigest()
 
 
 Model = TypeVar("Model", bound="keras.Model")
