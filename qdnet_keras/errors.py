@@ -9,7 +9,7 @@ Every message is one sentence that says what was wrong, in which file, and what 
 | 2 | the command line itself was wrong (unknown option, missing argument) |
 | 3 | an input image cannot be used (`ImageError`) |
 | 4 | a data set or its scores cannot be used (`DataError`) |
-| 5 | a configuration is wrong (`ConfigError`) |
+| 5 | a configuration or recipe is wrong (`ConfigError`) |
 | 6 | a preset or checkpoint cannot be loaded (`PresetError`) |
 | 7 | an output already exists or cannot be written (`OutputError`) |
 | 8 | a model server cannot be reached, or refused or failed a request (`ServerError`) |
@@ -36,7 +36,7 @@ class DataError(QDNetError):
 
 
 class ConfigError(QDNetError):
-    """A configuration has an unknown key or a value out of range."""
+    """A configuration or recipe has an unknown key or a value out of range."""
 
     exit_code = 5
 

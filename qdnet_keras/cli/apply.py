@@ -28,7 +28,7 @@ def run(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Do to photographs what enhance did to another frame of their series.
+    """Do to photographs what a recipe keeps of another.
 
     The change belongs to places in the frame, so the frames should be of one view; their sizes may
     differ. No preset is loaded and nothing is scored. Format, size, depth, colour profile and

@@ -64,7 +64,8 @@ class Keep:
         from qdnet_keras.recipes.cube import Cube
         from qdnet_keras.recipes.recipe import Recipe
 
-        recipe, record = Recipe.of(enhanced, self.preset), {}
+        recipe = Recipe.of(enhanced, self.preset)
+        record: dict[str, Any] = {}
         if self.recipe is not None:
             recipe.save(self.recipe, force=self.force)
             record["recipe"] = str(self.recipe)

@@ -18,7 +18,7 @@ Exit codes:
   2  wrong use of the command line
   3  a picture cannot be used
   4  a data set cannot be used
-  5  a configuration is wrong
+  5  a configuration or recipe is wrong
   6  a preset cannot be loaded
   7  an output exists already or cannot be written
   8  a model server cannot be reached, or refused or failed a request

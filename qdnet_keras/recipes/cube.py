@@ -93,7 +93,8 @@ def global_part(change: np.ndarray, picture: np.ndarray) -> np.ndarray:
     # A mean whose weights change with luminance need not rise, as each curve does.
     light = isotonic_regression(light, sample_weight=weight.sum((0, 1)))
     tint = change[0, 0, 2 * KNOTS :]
-    return np.float32([*np.stack([light, gain], axis=-1).ravel(), *tint])[None, None]
+    whole = [*np.stack([light, gain], axis=-1).ravel(), *tint]
+    return np.array(whole, np.float32)[None, None]
 
 
 def _share_of_picture(picture: np.ndarray, cells: tuple[int, int]) -> np.ndarray:

@@ -64,7 +64,7 @@ class PresetUsed(_Form):
 class _Change(_Form):
     rows: int = Field(ge=1, le=MOST_CELLS)
     columns: int = Field(ge=1, le=MOST_CELLS)
-    knots: Literal[16]
+    knots: int = Field(ge=KNOTS, le=KNOTS)
     light: str
     saturation: str
     tint: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
@@ -96,20 +96,21 @@ class _Change(_Form):
         """As `ToneGrid` takes it."""
         curves = np.stack([self._values("light"), self._values("saturation")], axis=-1)
         cells = self.rows, self.columns
-        tint = np.broadcast_to(np.float32(self.tint), (*cells, 3))
+        tint = np.broadcast_to(np.array(self.tint, np.float32), (*cells, 3))
         return np.concatenate([curves.reshape(*cells, 2 * KNOTS), tint], axis=-1)
 
     @classmethod
     def of(cls, change: np.ndarray) -> "_Change":
         rows, columns, _ = change.shape
         light, gain = np.moveaxis(change[..., : 2 * KNOTS].reshape(rows, columns, KNOTS, 2), -1, 0)
+        red, green, blue = map(float, change[0, 0, 2 * KNOTS :])
         return cls(
             rows=rows,
             columns=columns,
             knots=KNOTS,
             light=_text(light),
             saturation=_text(gain),
-            tint=tuple(map(float, change[0, 0, 2 * KNOTS :])),
+            tint=(red, green, blue),
         )
 
 
@@ -156,7 +157,7 @@ class Recipe:
     preset: PresetUsed | None = None
 
     @classmethod
-    def of(cls, enhanced: Enhanced, preset: str | PathLike[str] | None = None) -> "Recipe":
+    def of(cls, enhanced: Enhanced, preset: str | Path | None = None) -> "Recipe":
         """The recipe of a rendering.
 
         Args:
