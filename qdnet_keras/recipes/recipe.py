@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from qdnet_keras import __version__
 from qdnet_keras.errors import ConfigError, OutputError
 from qdnet_keras.files import reason, write_text
+from qdnet_keras.hubs.fetch import is_address
 from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS, ToneGrid
 from qdnet_keras.model.presets import preset_hash
 from qdnet_keras.outcomes import Enhanced
@@ -53,7 +54,7 @@ class PresetUsed(_Form):
     """Which preset found a change.
 
     Attributes:
-        name: Name of the preset or of its folder.
+        name: Name of the preset, of its folder, or its address.
         sha256: See `qdnet_keras.model.presets.preset_hash`.
     """
 
@@ -162,7 +163,7 @@ class Recipe:
 
         Args:
             enhanced: What `qdnet_keras.enhance` returned.
-            preset: Name or folder that the network was loaded from, to be noted with its hash.
+            preset: What the network was loaded from, see `qdnet_keras.load`, noted with its hash.
 
         Raises:
             ValueError: If the rendering came from a server, or from a network with another head
@@ -174,7 +175,8 @@ class Recipe:
             raise ValueError("A recipe is made of tone curves, which this rendering has not.")
         used = None
         if preset is not None:
-            used = PresetUsed(name=Path(preset).name, sha256=preset_hash(preset))
+            name = str(preset) if is_address(preset) else Path(preset).name
+            used = PresetUsed(name=name, sha256=preset_hash(preset))
         scores = enhanced.target, enhanced.score_before, enhanced.score_after
         return cls(change, *scores, enhanced.epsilon, used)
 
