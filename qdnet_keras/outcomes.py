@@ -46,8 +46,8 @@ class Rendering:
     """A picture rendered at another quality.
 
     Attributes:
-        pixels: `[height, width, 3]`, sRGB-encoded. Of the dtype of an array that was given, or of a
-            file whose pixels are sRGB; uint16 for other profiles.
+        pixels: `[height, width, 3]`, sRGB-encoded, of the dtype of the array or file that was
+            given.
         source: The photograph that was rendered, whose metadata `save` keeps; None for an array.
     """
 

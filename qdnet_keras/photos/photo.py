@@ -49,11 +49,11 @@ class Photo:
     def srgb(self) -> np.ndarray:
         """What the eye sees: sRGB `[H, W, 3]`, transparent parts over mid grey.
 
-        Of the dtype of `pixels` where these are sRGB, else uint16. Computed at every use.
+        Of the dtype of `pixels`; computed with 16 bits or more, and at every use.
         """
         if self.is_srgb and self.alpha is None:
             return self.pixels
-        seen = np.empty(self.pixels.shape, self.pixels.dtype if self.is_srgb else np.uint16)
+        seen = np.empty_like(self.pixels)
         for rows in row_bands(seen.shape):
             seen[rows] = self._seen(rows)
         return seen
@@ -65,7 +65,7 @@ class Photo:
         there. Pixels that do not differ, and transparent ones, stay as they are to the last bit.
 
         Args:
-            srgb: uint8 or uint16 of the photo's shape; uint8 is compared with `srgb` in 8 bits.
+            srgb: uint8 or uint16 of the photo's shape; compared with `srgb` in that depth.
         """
         if srgb.shape != self.pixels.shape:
             raise ValueError(f"The photo is {self.pixels.shape}. Received: {srgb.shape}")
@@ -90,8 +90,8 @@ class Photo:
         if self.alpha is not None:
             opacity = to_float(self.alpha[rows])[..., None]
             over_grey = to_float(band) * opacity + _MID_GREY * (1 - opacity)
-            band = from_float(over_grey, band.dtype)
-        return band
+            return from_float(over_grey, self.pixels.dtype)
+        return as_depth(band, self.pixels.dtype)
 
     def _changed(self, rows: slice, change: np.ndarray) -> np.ndarray:
         band = to_float(self.pixels[rows])
