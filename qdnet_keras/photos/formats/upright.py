@@ -56,6 +56,8 @@ class Decoded:
         xmp = self.xmp or b""
         orientation = exif_block.orientation_of(exif) or xmp_packet.orientation_of(xmp) or 1
         turn = _UPRIGHT[1 if self.is_turned else orientation]
+        if self.icc and colour.channels_of(self.icc) == 1:
+            self.colour = _single(self.colour)
         grey = self.colour.ndim == 2
         pixels = turn(self.colour)
         if grey:
@@ -81,6 +83,12 @@ class Decoded:
             turned=orientation != 1,
             notes=(*self.notes, *notes),
         )
+
+
+def _single(samples: np.ndarray) -> np.ndarray:
+    """One of three equal channels, as AVIF stores grey; others as they are."""
+    is_grey = samples.ndim == 3 and (samples == samples[..., :1]).all()
+    return samples[..., 0] if is_grey else samples
 
 
 def _profiled(
