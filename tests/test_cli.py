@@ -17,6 +17,8 @@ from typer.testing import CliRunner, Result
 import qdnet_keras
 from qdnet_keras import __version__
 from qdnet_keras.cli import app
+from qdnet_keras.cli.output import Report
+from qdnet_keras.errors import ImageError
 
 COMMANDS = (
     "score",
@@ -459,3 +461,13 @@ def test_info_shows_the_card(tiny_preset, tmp_path):
     assert result.exit_code == 0
     assert "What the labels are." in result.stdout
     assert "latent_dim" in result.stdout
+
+
+def test_names_stay_on_one_line_and_send_nothing_to_the_terminal(capsys):
+    name = "sun\nset\x1b[2J\u00e9.jpg"
+    report = Report(("file", "score"), [name], as_json=False)
+    report.result((name, "50.0"), {})
+    report.failure(name, ImageError(f"{name} is empty."))
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].split() == ["sun\\nset\\x1b[2J\u00e9.jpg", "50.0"]
+    assert err == "error: sun set\\x1b[2J\u00e9.jpg is empty.\n"

@@ -127,3 +127,10 @@ def test_photos_above_the_limit_are_averaged_for_scoring_and_not_rendered(monkey
     np.testing.assert_allclose(sent.mean((0, 1)), read.pixels.mean((0, 1)), atol=0.5)
     with pytest.raises(ImageError, match=r"a\.png has .* megapixels"):
         pictures.check_renderable(read.pixels, "a.png")
+
+
+def test_animations_are_refused_as_they_are_without_a_server(photo):
+    path = photo("a.png")
+    Image.open(path).save(path, save_all=True, append_images=[Image.open(photo("b.png", seed=1))])
+    with pytest.raises(ImageError, match="animated PNG"):
+        pictures.to_score(path)

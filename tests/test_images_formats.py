@@ -45,7 +45,7 @@ KINDS = {  # kind of file -> mean levels of 255 that writing may cost
     "jp2 8": 0,
     "jp2 16": 0,
 }
-CHANNELS = {kind: (1, 2, 3, 4) for kind in KINDS}
+CHANNELS = dict.fromkeys(KINDS, (1, 2, 3, 4))
 CHANNELS |= {"webp lossless": (3, 4), "webp": (3, 4), "heic": (1, 3, 4), "heic 16": (1, 3, 4)}
 CHANNELS |= dict.fromkeys(["jpg", "jp2 8", "jp2 16"], (1, 3))
 GREY_GAMMAS = {"adobe": 2.2, "p3": 1.8, "linear": 1.0, None: None}
@@ -262,6 +262,15 @@ def test_what_a_format_cannot_hold_is_told(tmp_path):
         "IPTC was left out: WEBP holds none",
         "the resolution was left out: WEBP holds none",
     )
+
+
+def test_grey_with_alpha_becomes_rgb_in_heic(tmp_path):
+    photo = read_photo(file_of("png 8", pixels_of(9, 2, 8), None, 1))
+    assert photo.grey
+    assert write_photo(photo, tmp_path / "out.heic") == ()
+    again = read_photo(tmp_path / "out.heic")
+    assert np.abs(shares(again.srgb) - shares(photo.srgb)).mean() < 2 / 255
+    np.testing.assert_allclose(shares(again.alpha), shares(photo.alpha), atol=2 / 255)
 
 
 def test_alpha_is_never_dropped(tmp_path):

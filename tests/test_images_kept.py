@@ -132,6 +132,49 @@ def test_gain_maps_and_further_pictures_are_told(tmp_path):
     assert read_photo(tmp_path / "mpo.jpg").notes == ("further pictures in the file were left out",)
 
 
+def test_content_credentials_are_told(tmp_path):
+    box = b"JP\0\1\0\0\0\1\0\0\0\x40jumb\0\0\0\x29jumdc2pa\0\x11\0\x10"
+    jpeg, chunk = jpeg_with(segment(0xEB, box)), (b"caBX", box[8:])
+    rows = b"".join(b"\0" + row.tobytes() for row in noise(40, 64, 3, 8))
+    header = struct.pack(">IIBBBBB", 64, 40, 8, 2, 0, 0, 0)
+    for data in (jpeg, png(header, zlib.compress(rows), chunk)):
+        photo = read_photo(data)
+        expected = "its content credentials were left out: they vouch for the old pixels"
+        assert write_photo(photo, tmp_path / "out", force=True) == (expected,)
+        assert b"c2pa" not in (tmp_path / "out").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b'GCamera:MicroVideo="1" GCamera:MicroVideoOffset="5000"',
+        b"Camera:MotionPhoto=\"1\" Camera:MotionPhotoPresentationTimestampUs='9'",
+    ],
+)
+def test_videos_of_motion_photos_are_told_and_no_longer_spoken_of(tmp_path, says):
+    packet = XMP_SEGMENT + b"<x " + says + b' a="7"/>'
+    photo = read_photo(jpeg_with(segment(0xE1, packet)) + b"\0\0\0\x18ftypmp42" + bytes(5000))
+    expected = "the video of its motion photo was left out"
+    assert write_photo(photo, tmp_path / "out.jpg") == (expected,)
+    assert read_photo(tmp_path / "out.jpg").xmp == b'<x a="7"/>'
+    assert b"ftyp" not in (tmp_path / "out.jpg").read_bytes()
+
+
+def test_a_resolution_is_what_the_file_says(tmp_path):
+    maker = Image.Exif()
+    maker[271] = "Maker"
+    photo = read_photo(jpeg_with(exif=maker.tobytes()))
+    assert photo.dpi is None
+    maker[282], maker[283], maker[296] = 240.0, 240.0, 2
+    photo = read_photo(jpeg_with(exif=maker.tobytes()))
+    assert photo.dpi == (240.0, 240.0)
+    assert write_photo(photo, tmp_path / "out.webp") == ()
+    with opened(tmp_path / "out.webp") as image:
+        assert image.getexif()[282] == 240
+    told = ("the resolution was left out: WEBP holds none",)
+    assert write_photo(read_photo(jpeg_with(dpi=(300, 300))), tmp_path / "b.webp") == told
+
+
 def test_bigtiff_is_turned_and_keeps_its_words(tmp_path):
     photo = read_photo(DATA / "bigtiff.tif")
     assert photo.turned

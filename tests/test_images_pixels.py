@@ -23,6 +23,7 @@ from photo_files import (
     png,
     same_format,
     samples_of,
+    tiff,
 )
 from PIL import Image, ImageCms
 
@@ -189,6 +190,50 @@ def test_tiff_alpha_multiplied_into_the_colours_is_divided_out(tmp_path):
     photo = read_photo(tmp_path / "in.tif")
     np.testing.assert_array_equal(photo.alpha, straight[..., 3])
     assert np.abs(photo.pixels.astype(int) - straight[..., :3]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("extra", "alpha_at"),
+    [
+        ([], None),
+        (["unspecified"], None),
+        (["unassalpha"], 3),
+        (["unspecified", "unassalpha"], 4),
+        (["unassalpha", "unspecified"], 3),
+        (["unspecified", "unspecified"], None),
+    ],
+)
+def test_selections_that_a_tiff_keeps_are_no_alpha(extra, alpha_at):
+    samples = noise(40, 50, 3 + len(extra), 8)
+    photo = read_photo(tiff(samples, photometric="rgb", extrasamples=extra))
+    np.testing.assert_array_equal(photo.pixels, samples[..., :3])
+    if alpha_at is None:
+        assert photo.alpha is None
+    else:
+        np.testing.assert_array_equal(photo.alpha, samples[..., alpha_at])
+    has_others = len(extra) > (alpha_at is not None)
+    assert photo.notes == (("further channels were left out",) if has_others else ())
+
+
+def test_lab_becomes_srgb(tmp_path):
+    y, x = np.mgrid[0:40, 0:50]
+    colours = np.stack([x * 5, y * 6, 255 - x * 3], axis=-1).astype(np.uint8)
+    spaces = map(ImageCms.createProfile, ("sRGB", "LAB"))
+    to_lab = ImageCms.buildTransform(*spaces, "RGB", "LAB", renderingIntent=1)
+    lab = ImageCms.applyTransform(Image.fromarray(colours), to_lab)
+    lab.save(tmp_path / "8.tif")
+    photo = read_photo(tmp_path / "8.tif")
+    assert (photo.depth, photo.icc, photo.notes) == (8, None, ("Lab became sRGB",))
+    distance = np.abs(photo.pixels.astype(int) - colours)  # that of rounding Lab to 8 bits
+    assert distance.mean() < 1
+    assert distance.max() <= 20
+    with tifffile.TiffFile(tmp_path / "8.tif") as stored:
+        eight = stored.pages.first.asarray()
+    chroma = eight[..., 1:].view(np.int8).astype(np.int16) * 256
+    sixteen = np.dstack([eight[..., :1].astype(np.uint16) * 257, chroma.view(np.uint16)])
+    wide = read_photo(tiff(sixteen, photometric="cielab"))
+    assert wide.depth == 16
+    assert np.abs(wide.pixels / 257 - photo.pixels).max() <= 1
 
 
 def test_interlaced_16_bit_png(tmp_path):

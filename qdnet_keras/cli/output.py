@@ -40,7 +40,7 @@ class Report:
     ):
         self.columns = columns
         self.widths = [max(len(column), 6) for column in columns]
-        self.widths[:1] = [max(map(len, (*columns[:1], *files)))]
+        self.widths[:1] = [max(map(len, map(printable, (*columns[:1], *files))))]
         self.count = len(files)
         self.as_json, self.err = as_json, err
         self.started = 0
@@ -51,7 +51,7 @@ class Report:
         """Tells that work on the next file begins."""
         self.started += 1
         if self.shows_progress:
-            sys.stderr.write(f"\r\x1b[K{self.started}/{self.count}  {file}"[:200] + "\r")
+            sys.stderr.write(f"\r\x1b[K{self.started}/{self.count}  {printable(file)}"[:200] + "\r")
             sys.stderr.flush()
 
     def result(self, cells: Sequence[str], record: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ class Report:
             raise typer.Exit(self.errors[0].exit_code if self.count == 1 else 1)
 
     def _print_row(self, cells: Sequence[str]) -> None:
-        first, *others = cells  # may end with a note that has no column
+        first, *others = map(printable, cells)  # may end with a note that has no column
         widths = [*self.widths[1:], *[0] * len(others)]
         aligned = [f"{cell:>{width}}" for cell, width in zip(others, widths, strict=False)]
         typer.echo("  ".join([f"{first:<{self.widths[0]}}", *aligned]).rstrip(), err=self.err)
@@ -92,9 +92,15 @@ class Report:
             sys.stderr.flush()
 
 
+def printable(text: str) -> str:
+    """The text on one line: names of files may hold line ends, and commands to the terminal."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
 def print_error(error: QDNetError | str) -> None:
     """One line on stderr."""
-    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+    typer.echo(f"error: {printable(' '.join(str(error).split()))}", err=True)
 
 
 def close_stdout() -> None:
@@ -104,7 +110,7 @@ def close_stdout() -> None:
 
 def print_note(text: str) -> None:
     """One line on stderr about something that is no error."""
-    typer.echo(f"note: {' '.join(text.split())}", err=True)
+    typer.echo(f"note: {printable(' '.join(text.split()))}", err=True)
 
 
 def print_json(record: dict[str, Any], err: bool = False) -> None:

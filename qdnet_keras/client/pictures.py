@@ -137,6 +137,8 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
         return False
     if image.format == "PNG" and (data[_BIT_DEPTH] != 8 or data[_COLOUR_TYPE] not in (_GREY, _RGB)):
         return False
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        return False
     if image.format == "PNG" and b"cICP" in data[:_CHUNKS_BEFORE_PIXELS]:
         return False
     if image.getexif().get_ifd(_EXIF_IFD).get(_COLOUR_SPACE, _SRGB) != _SRGB:

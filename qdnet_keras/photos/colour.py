@@ -165,6 +165,20 @@ def cmyk_to_srgb(cmyk: np.ndarray, icc: bytes) -> np.ndarray:
     )
 
 
+def lab_to_srgb(lab: np.ndarray) -> np.ndarray:
+    """CIE L*, a*, b* under D50, float32 `[H, W, 3]`, to uint16 sRGB."""
+    return imagecodecs.cms_transform(
+        lab,
+        _LAB,
+        SRGB,
+        colorspace="lab",
+        outcolorspace="rgb",
+        outdtype=np.uint16,
+        intent=_RELATIVE_COLORIMETRIC,
+        flags=_BLACK_POINT_COMPENSATION,
+    )
+
+
 def _tags(icc: bytes) -> dict[bytes, tuple[int, int]]:
     """Signature of each tag -> its offset and size."""
     (count,) = struct.unpack_from(">I", icc, 128)
@@ -178,4 +192,5 @@ def _undated(icc: bytes) -> bytes:
 
 
 SRGB = _undated(imagecodecs.cms_profile("srgb"))
+_LAB = imagecodecs.cms_profile("lab4")
 ADOBE_RGB = primaries_profile((0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *_D65), _ADOBE_GAMMA)

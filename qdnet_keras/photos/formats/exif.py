@@ -14,7 +14,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I"}  # type -> struct's letter
 EXIF, GPS, _INTEROP = 34665, 34853, 40965  # tags
 _NESTED = {0: {EXIF, GPS}, EXIF: {_INTEROP}}  # directory -> tags that point to directories
 _WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
-_ORIENTATION, _COLOUR_SPACE, _INTEROP_INDEX = 274, 40961, 1
+_ORIENTATION, _X_RESOLUTION, _COLOUR_SPACE, _INTEROP_INDEX = 274, 282, 40961, 1
 _THUMBNAIL_START, _THUMBNAIL_SIZE = 513, 514
 _DAMAGE = (KeyError, struct.error)
 
@@ -86,6 +86,13 @@ def orientation_of(exif: bytes) -> int:
     """Orientation 1..8 that an EXIF block asks for; 0 where it does not."""
     orientation = _integer(exif, _ORIENTATION) or 0
     return orientation if orientation in range(1, 9) else 0
+
+
+def tells_resolution(exif: bytes) -> bool:
+    """Whether the block has the picture's resolution among its own tags."""
+    with contextlib.suppress(*_DAMAGE):
+        return _X_RESOLUTION in _directory(exif)[1]
+    return False
 
 
 def says_adobe_rgb(exif: bytes) -> bool:

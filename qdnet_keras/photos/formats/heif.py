@@ -1,5 +1,6 @@
 """HEIF with HEVC (HEIC): read and written by pillow-heif."""
 
+import dataclasses
 import io
 from typing import Any, BinaryIO
 
@@ -46,6 +47,8 @@ def _left_out(info: dict, count: int) -> list[str]:
 
 
 def encode_heif(photo: Photo, file: BinaryIO) -> None:
+    if photo.alpha is not None:
+        photo = dataclasses.replace(photo, grey=False)  # pillow-heif writes no grey with alpha
     samples = file_samples(photo)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[1 if samples.ndim == 2 else samples.shape[2]]
     mode += ";16" if photo.depth == 16 else ""

@@ -14,6 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats import photoshop, xmp
+from qdnet_keras.photos.formats.exif import tells_resolution
 from qdnet_keras.photos.formats.upright import Decoded
 from qdnet_keras.photos.photo import MIN_SIDE, Photo, check_size
 from qdnet_keras.photos.pixels import cmyk_to_srgb, file_samples, row_bands
@@ -43,8 +44,10 @@ def decode_jpeg(data: bytes, least_side: int | None = None) -> Photo:
     check_size(*image.size)
     found = Decoded("JPEG", _pixels(image, data, _reduction(image.size, least_side)))
     info = image.info
-    found.icc, found.exif, found.dpi = (info.get(key) for key in ("icc_profile", "exif", "dpi"))
-    found.xmp = info.get("xmp")
+    found.icc, found.exif, found.xmp = (info.get(key) for key in ("icc_profile", "exif", "xmp"))
+    has_resolution = tells_resolution((found.exif or b"").removeprefix(_EXIF))
+    if has_resolution or info.get("jfif_unit"):  # Pillow makes one up for other files with EXIF
+        found.dpi = info.get("dpi")
     if image.mode == "CMYK":
         found.colour, found.icc = cmyk_to_srgb(found.colour, found.icc), None
         found.notes = ("CMYK became sRGB",)

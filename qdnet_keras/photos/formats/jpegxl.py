@@ -9,6 +9,7 @@ import pillow_jxl
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats.boxes import box, boxes
+from qdnet_keras.photos.formats.others import FLOATING_POINT
 from qdnet_keras.photos.formats.upright import Decoded
 from qdnet_keras.photos.photo import Photo, check_size
 from qdnet_keras.photos.pixels import file_samples, split_alpha
@@ -22,7 +23,7 @@ def decode_jpegxl(data: bytes) -> Photo:
     check_size(*_size(data))
     samples = imagecodecs.jpegxl_decode(data)
     if samples.dtype not in (np.uint8, np.uint16):
-        raise ImageError("is a floating point image; tone-map it first")
+        raise ImageError(FLOATING_POINT)
     if samples.ndim > 3:
         raise ImageError("is an animated JPEG XL; only still pictures are supported")
     found = Decoded("JPEG XL", *split_alpha(samples), is_turned=True)

@@ -10,12 +10,13 @@ import numpy as np
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.colour import channels_of, to_srgb
 from qdnet_keras.photos.formats.avif import decode_avif, encode_avif
+from qdnet_keras.photos.formats.exif import tells_resolution
 from qdnet_keras.photos.formats.heif import decode_heif, encode_heif
 from qdnet_keras.photos.formats.jpeg import decode_jpeg, encode_jpeg, within_segments
 from qdnet_keras.photos.formats.jpeg2000 import decode_jpeg2000, encode_jpeg2000
 from qdnet_keras.photos.formats.jpegxl import decode_jpegxl, encode_jpegxl
+from qdnet_keras.photos.formats.others import refusal
 from qdnet_keras.photos.formats.png import decode_png, encode_png
-from qdnet_keras.photos.formats.raw import raw_kind
 from qdnet_keras.photos.formats.tiff import decode_tiff, encode_tiff
 from qdnet_keras.photos.formats.webp import decode_webp, encode_webp
 from qdnet_keras.photos.formats.xmp import without_extension
@@ -87,7 +88,14 @@ FORMATS: dict[str, Format] = {
     ),
 }
 FORMAT_OF_SUFFIX = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
-_FLOATING_POINT = rb"v/1\x01|#\?RADIANCE|#\?RGBE|P[Ff]\n"
+_LEFT_OUT = {  # what is said of a file that has one of these marks
+    "its content credentials were left out: they vouch for the old pixels": (b"jumdc2pa",),
+    "the video of its motion photo was left out": (
+        b'Camera:MotionPhoto="1"',
+        b'Camera:MicroVideo="1"',
+        b"MotionPhoto_Data",
+    ),
+}
 _WORDS = {
     "exif": "EXIF",
     "xmp": "XMP",
@@ -103,13 +111,13 @@ def decode(data: bytes, least_side: int | None = None) -> Photo:
     """
     if not data:
         raise ImageError("is empty")
-    if re.match(_FLOATING_POINT, data):
-        raise ImageError("is a floating point image; tone-map it first")
-    if kind := raw_kind(data):
-        raise ImageError(f"is a camera's raw file ({kind}); develop it to a TIFF or JPEG first")
+    if reason := refusal(data):
+        raise ImageError(reason)
     for name, format in FORMATS.items():
         if re.match(format.signature, data, re.DOTALL):
-            return decode_jpeg(data, least_side) if name == "JPEG" else format.decode(data)
+            photo = decode_jpeg(data, least_side) if name == "JPEG" else format.decode(data)
+            notes = [note for note, marks in _LEFT_OUT.items() if any(m in data for m in marks)]
+            return dataclasses.replace(photo, notes=(*photo.notes, *notes))
     raise ImageError(f"is not a {', '.join(FORMATS)} picture")
 
 
@@ -138,7 +146,10 @@ def fitted(photo: Photo, name: str) -> Photo:
         photo = dataclasses.replace(photo, pixels=to_8_bit(photo.pixels), alpha=alpha)
         notes.append("16 bits were rounded to 8")
     lost = {field: None for field in _WORDS if field not in holds and getattr(photo, field)}
-    notes += [f"{_WORDS[field]} was left out: {name} holds none" for field in lost]
+    told = ["dpi"] if photo.exif and tells_resolution(photo.exif) else []
+    notes += [
+        f"{_WORDS[field]} was left out: {name} holds none" for field in lost if field not in told
+    ]
     photo = dataclasses.replace(photo, notes=tuple(notes), **lost)  # type: ignore[arg-type]
     return within_segments(photo) if name == "JPEG" else photo
 

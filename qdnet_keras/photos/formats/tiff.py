@@ -13,12 +13,16 @@ import tifffile
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats.exif import BYTE_ORDERS, EXIF, GPS, merge_directories
+from qdnet_keras.photos.formats.others import FLOATING_POINT, RAW
 from qdnet_keras.photos.formats.upright import Decoded
 from qdnet_keras.photos.photo import Photo, check_size
-from qdnet_keras.photos.pixels import cmyk_to_srgb, divide_by_alpha, file_samples
+from qdnet_keras.photos.pixels import cmyk_to_srgb, divide_by_alpha, file_samples, lab_to_srgb
 
 _TIFF_KEPT = {"none", "lzw", "adobe_deflate", "packbits", "zstd"}
 _TIFF_COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "SEPARATED": 4}
+_TIFF_COLOURS |= {"CIELAB": 3}
+_BECOME_SRGB = {"SEPARATED": "CMYK", "CIELAB": "Lab"}
+_ASSOCIATED, _STRAIGHT = 1, 2  # kinds of extra samples that are alpha
 _THUMBNAIL, _MASK = 1, 4  # bits of tag 254
 _ICC, _XMP, _IPTC = 34675, 700, 33723
 # Tags of a TIFF's first directory that describe the photo rather than how its pixels are stored.
@@ -40,22 +44,21 @@ def decode_tiff(data: bytes) -> Photo:
             for tag in map(page.tags.get, (_ICC, _XMP))
         )
         found = Decoded("TIFF", *_tiff_samples(page, icc))
+        found.notes = _left_out(page, found.alpha is not None)
         found.exif, found.iptc = _tiff_exif(data, tiff, page), _tiff_iptc(data, page)
         found.xmp, found.dpi = xmp, _tiff_dpi(page)
         found.compression = page.compression.name.lower()
-        if page.photometric.name == "SEPARATED":
-            found.notes = ("CMYK became sRGB",)
-        else:
-            found.icc = icc
+        found.icc = None if page.photometric.name in _BECOME_SRGB else icc
         return found.photo()
 
 
 def _check_tiff(tiff: tifffile.TiffFile, page: Any) -> None:
     kind, bits = page.photometric.name, page.bitspersample
     if page.subfiletype & _THUMBNAIL or 50706 in page.tags:
-        raise ImageError("is a camera's raw file; develop it first")
+        maker = "DNG" if 50706 in page.tags else page.tags.valueof(271, default="of no known maker")
+        raise ImageError(RAW.format(" ".join(str(maker).split())))
     if page.sampleformat == 3 or kind in ("LOGL", "LOGLUV"):
-        raise ImageError("is a floating point image; tone-map it first")
+        raise ImageError(FLOATING_POINT)
     others: Any = tiff.pages[1:]
     if any(not other.subfiletype & (_THUMBNAIL | _MASK) for other in others):
         raise ImageError("holds several pages; save the one you mean as a file of its own")
@@ -65,7 +68,7 @@ def _check_tiff(tiff: tifffile.TiffFile, page: Any) -> None:
     jpeg = kind == "YCBCR" and "JPEG" in page.compression.name
     known = page.sampleformat in (1, 4) and bits in (1, 2, 4, 8, 16)
     channels = page.samplesperpixel - (3 if jpeg else _TIFF_COLOURS.get(kind, 0))
-    if not (jpeg or kind in _TIFF_COLOURS) or not known or channels not in (0, 1):
+    if not (jpeg or kind in _TIFF_COLOURS) or not known or channels < 0:
         raise ImageError(
             f"is a TIFF of kind {kind}, {page.samplesperpixel} channels, {bits} bits; "
             "save it as grey or RGB of 8 or 16 bits"
@@ -82,17 +85,34 @@ def _tiff_samples(page: Any, icc: bytes | None) -> tuple[np.ndarray, np.ndarray 
     channels = _TIFF_COLOURS.get(kind, 3)  # tifffile turns YCbCr into RGB
     colour, alpha = samples, None
     if page.samplesperpixel > channels:
-        colour, alpha = samples[..., :channels], samples[..., -1]
-        colour = colour[..., 0] if channels == 1 else colour
+        alpha_at = _alpha_at(page, channels)
+        alpha = None if alpha_at is None else samples[..., alpha_at]
+        colour = samples[..., 0] if channels == 1 else samples[..., :channels]
     if kind == "PALETTE":
         colour = (page.colormap.T >> 8).astype(np.uint8)[colour.astype(np.uint16)]
     elif kind == "MINISWHITE":
         colour = ~colour
     elif kind == "SEPARATED":
         colour = cmyk_to_srgb(np.ascontiguousarray(colour), icc)
-    if alpha is not None and page.extrasamples == (1,):
+    elif kind == "CIELAB":
+        colour = lab_to_srgb(colour)
+    if alpha is not None and _ASSOCIATED in page.extrasamples:
         divide_by_alpha(colour, alpha)
     return colour, alpha
+
+
+def _alpha_at(page: Any, channels: int) -> int | None:
+    """Which sample is the alpha; others are selections that an editor keeps."""
+    kinds = page.extrasamples or (_STRAIGHT,)
+    extra = (at for at, kind in enumerate(kinds) if kind in (_ASSOCIATED, _STRAIGHT))
+    return next((channels + at for at in extra), None)
+
+
+def _left_out(page: Any, has_alpha: bool) -> list[str]:
+    kind = page.photometric.name
+    notes = [f"{_BECOME_SRGB[kind]} became sRGB"] if kind in _BECOME_SRGB else []
+    extra = page.samplesperpixel - _TIFF_COLOURS.get(kind, 3)
+    return [*notes, *["further channels were left out"] * (extra > has_alpha)]
 
 
 def _tiff_dpi(page: Any) -> tuple[float, float] | None:

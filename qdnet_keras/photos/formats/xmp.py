@@ -10,11 +10,12 @@ _SIZES = {
     rb"(?:exif:PixelXDimension|tiff:ImageWidth)": 0,
     rb"(?:exif:PixelYDimension|tiff:ImageLength)": 1,
 }
+_BESIDE = rb"(?:(?:hdrgm|HDRGainMap):\w+|G?Camera:(?:MotionPhoto|MicroVideo)\w*)"
 _STALE = (
     rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>",
     rb"<(Container):Directory\b.*?</\1:Directory>",
-    rb"\s(?:hdrgm|HDRGainMap):\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')",
-    rb"<((?:hdrgm|HDRGainMap):\w+)\b[^>]*?(?:/>|>.*?</\1>)",
+    rb"\s" + _BESIDE + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')",
+    rb"<(" + _BESIDE + rb")\b[^>]*?(?:/>|>.*?</\1>)",
 )
 _HAS_EXTENSION = rb"\sxmpNote:HasExtendedXMP\s*=\s*(?:\"[^\"]*\"|'[^']*')"
 _HAS_EXTENSION_ELEMENT = rb"<xmpNote:HasExtendedXMP\b.*?</xmpNote:HasExtendedXMP>"
@@ -28,7 +29,7 @@ def orientation_of(xmp: bytes) -> int:
 
 
 def upright_xmp(xmp: bytes, width: int, height: int) -> bytes:
-    """The packet for upright pixels of this size, without thumbnails and gain maps."""
+    """The packet for upright pixels of this size, without thumbnails, gain maps and videos."""
     xmp = _ORIENTATION.sub(rb"\g<1>1", xmp)
     for name, axis in _SIZES.items():
         value = b"%d" % (width, height)[axis]
