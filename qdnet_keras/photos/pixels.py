@@ -94,14 +94,12 @@ def cmyk_to_srgb(cmyk: np.ndarray, icc: bytes | None) -> np.ndarray:
 
 def lab_to_srgb(lab: np.ndarray) -> np.ndarray:
     """Samples of CIE L*a*b* as TIFF has them, `[H, W, 3]`, a* and b* signed, to RGB."""
-    signed = np.int8 if lab.dtype == np.uint8 else np.int16
-    steps = np.float32(1 if lab.dtype == np.uint8 else 256)
+    signed, steps = (np.int8, 1) if lab.dtype == np.uint8 else (np.int16, 256)
     rgb = np.empty(lab.shape, lab.dtype)
     for rows in row_bands(lab.shape):
         lightness = 100 * to_float(lab[rows][..., :1])
-        chroma = np.ascontiguousarray(lab[rows][..., 1:]).view(signed) / steps
-        srgb = colour.lab_to_srgb(np.dstack([lightness, chroma.astype(np.float32)]))
-        rgb[rows] = as_depth(srgb, lab.dtype)
+        chroma = np.ascontiguousarray(lab[rows][..., 1:]).view(signed).astype(np.float32)
+        rgb[rows] = as_depth(colour.lab_to_srgb(np.dstack([lightness, chroma / steps])), lab.dtype)
     return rgb
 
 
