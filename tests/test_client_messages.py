@@ -10,8 +10,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from qdnet_keras.client import messages, pictures
 from qdnet_keras.client.transport import Model
+from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.errors import ImageError
-from qdnet_keras.photos.files import read_photo_and_bytes
+from qdnet_keras.photos.files import read_photo_and_bytes, working_copy
 
 ARRAYS = [
     np.array([[1.5, -2.25, 3e38]], np.float32),
@@ -117,6 +118,23 @@ def test_plain_files_travel_as_they_are(photo, name):
     read, data = read_photo_and_bytes(path)
     assert pictures.to_file(read, data) == pictures.to_score(path) == path.read_bytes()
     np.testing.assert_array_equal(_server_decodes(data), read.pixels)
+
+
+@pytest.mark.parametrize("size", [(1540, 900), (3201, 2201)])
+def test_a_turned_jpeg_is_read_smaller_where_its_score_is_all_that_counts(photo, size):
+    """As the server reads one that is upright, and as the commands do without a server."""
+    turned = Image.Exif()
+    turned[ORIENTATION] = 6
+    path = photo("a.jpg", size=size, exif=turned)
+    smaller, data = read_photo_and_bytes(path, least_side=WORKING_SIDE)
+    assert smaller.turned and max(smaller.pixels.shape) < max(size)
+    for sent in (pictures.to_file(smaller, data), pictures.to_score(path)):
+        np.testing.assert_array_equal(_server_decodes(sent), smaller.srgb)
+    np.testing.assert_array_equal(
+        pictures.to_copy(path, WORKING_SIDE), working_copy(smaller.srgb, WORKING_SIDE)
+    )
+    whole = _server_decodes(pictures.to_render(path))
+    np.testing.assert_array_equal(whole, read_photo_and_bytes(path)[0].srgb)
 
 
 def test_photos_above_the_limit_are_averaged_for_scoring_and_not_rendered(monkeypatch, photo):

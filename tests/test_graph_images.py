@@ -43,6 +43,12 @@ decode_with_alpha = tf.function(
     input_signature=[tf.TensorSpec([], tf.string)],
     autograph=False,
 )
+LEAST_SIDE = 40
+decode_smaller = tf.function(
+    lambda data: graph_images.decode_picture(data, MAX_PIXELS, least_side=LEAST_SIDE),
+    input_signature=[tf.TensorSpec([], tf.string)],
+    autograph=False,
+)
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -132,6 +138,25 @@ def test_grey_jpeg_equals_pillow():
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     np.testing.assert_array_equal(decode(data), expected)
     assert decode_with_alpha(data).shape[-1] == 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    ("size", "reduction"),
+    [
+        ((159, 90), 1),
+        ((161, 90), 2),
+        ((111, 321), 2),  # the narrow side would fall below 32 pixels
+        ((333, 129), 4),
+        ((257, 647), 8),
+        ((999, 641), 8),
+    ],
+)
+def test_a_large_jpeg_is_read_smaller_as_the_commands_do(mode, size, reduction):
+    data = saved(picture(mode, size), "JPEG", quality=85)
+    read = images.read_photo(data, least_side=LEAST_SIDE).pixels
+    assert read.shape == (-(-size[1] // reduction), -(-size[0] // reduction), 3)
+    np.testing.assert_array_equal(decode_smaller(data), read)
 
 
 @pytest.mark.parametrize(

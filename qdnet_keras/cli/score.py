@@ -102,7 +102,7 @@ def _remote_scorer(client: "Client") -> Scorer:
     from qdnet_keras.client.pictures import to_file
 
     def score(file: str) -> "Score":
-        photo, data = _read(file)
+        photo, data = _read(file, least_side=WORKING_SIDE)
         with naming(file):
             return client.score_file(to_file(photo, data))
 

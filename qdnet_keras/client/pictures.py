@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.errors import ImageError, MissingPackageError
+from qdnet_keras.photos.sizes import MIN_SIDE, jpeg_reduction
 
 if TYPE_CHECKING:
     from qdnet_keras.photos.files import Photo
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 Picture = str | os.PathLike[str] | bytes | np.ndarray
 
 MAX_PIXELS = 32_000_000  # of one picture; the exported graph refuses more
-MIN_SIDE = 32
 _BIT_DEPTH, _COLOUR_TYPE = 24, 25  # offsets in a PNG
 _GREY, _RGB = 0, 2
 _ORIENTATION, _EXIF_IFD, _COLOUR_SPACE, _SRGB = 274, 0x8769, 40961, 1  # of EXIF
@@ -58,9 +59,9 @@ def to_copy(picture: Picture, long_side: int) -> np.ndarray:
         _check_pixels(picture)
         pixels = picture
     elif isinstance(picture, bytes):
-        pixels = _read(picture, "the picture").srgb
+        pixels = _read(picture, "the picture", long_side).srgb
     else:
-        pixels = _read(_load(Path(picture)), str(picture)).srgb
+        pixels = _read(_load(Path(picture)), str(picture), long_side).srgb
     return _photo_files("The working copy").working_copy(pixels, long_side)
 
 
@@ -74,9 +75,10 @@ def _prepare(picture: Picture, renderable: bool) -> bytes:
         data, name = picture, "the picture"
     else:
         data, name = _load(Path(picture)), str(picture)
-    if (plain := _plain_file(data)) is not None:
+    least_side = None if renderable else WORKING_SIDE
+    if (plain := _plain_file(data, least_side)) is not None:
         return plain
-    photo = _read(data, name)
+    photo = _read(data, name, least_side)
     if renderable:
         check_renderable(photo.pixels, "The picture")
     return to_file(photo, data)
@@ -86,7 +88,8 @@ def to_file(photo: "Photo", data: bytes) -> bytes:
     """A file of the photo: `data` where the server decodes them alike, else a new PNG.
 
     A new PNG is sRGB of 8 bits; a photo of more than `MAX_PIXELS` is averaged down to half of
-    that, far above the working copy that is scored.
+    that, far above the working copy that is scored. A photo to be scored may be one that was read
+    smaller, with `least_side=WORKING_SIDE`, as the server reads a JPEG.
 
     Args:
         photo: What `data` decode to.
@@ -117,12 +120,15 @@ def _load(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def _plain_file(data: bytes) -> bytes | None:
+def _plain_file(data: bytes, least_side: int | None) -> bytes | None:
     """The file to send of an 8-bit sRGB PNG or JPEG; None for other or damaged ones."""
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS or not _is_plain(image, data):
                 return None
+            if least_side and image.format == "JPEG":
+                reduction = jpeg_reduction(image.size, least_side)
+                image.draft(None, (image.width // reduction, image.height // reduction))
             image.load()
             turn = image.getexif().get(_ORIENTATION, 1)
             if turn == 1:
@@ -154,8 +160,8 @@ def _is_srgb(icc: bytes) -> bool:
         return False
 
 
-def _read(data: bytes, name: str) -> "Photo":
-    return _photo_files(name).read_photo(data, name)
+def _read(data: bytes, name: str, least_side: int | None) -> "Photo":
+    return _photo_files(name).read_photo(data, name, least_side=least_side)
 
 
 def _photo_files(name: str) -> ModuleType:
@@ -171,13 +177,15 @@ def _photo_files(name: str) -> ModuleType:
 
 
 def _decodes_alike(photo: "Photo", data: bytes) -> bool:
-    height, width = photo.pixels.shape[:2]
     as_seen = photo.is_srgb and photo.alpha is None and not photo.turned
-    if not as_seen or height * width > MAX_PIXELS:
+    if not as_seen or photo.format not in ("PNG", "JPEG"):
+        return False
+    image = Image.open(io.BytesIO(data))
+    if image.width * image.height > MAX_PIXELS:
         return False
     if photo.format == "PNG":
         return data[_BIT_DEPTH] == 8 and data[_COLOUR_TYPE] in (_GREY, _RGB)
-    return photo.format == "JPEG" and Image.open(io.BytesIO(data)).mode in ("L", "RGB")
+    return image.mode in ("L", "RGB")
 
 
 def _check_pixels(pixels: np.ndarray) -> None:

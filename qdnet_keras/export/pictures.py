@@ -7,10 +7,11 @@ EXIF orientation.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import tensorflow as tf
 
-from qdnet_keras.photos.files import MIN_SIDE
+from qdnet_keras.photos.sizes import MIN_SIDE, REDUCTIONS
 
 BAND_VALUES = 1 << 21  # float64 values of the original held at a time
 MAX_ASPECT = 256  # long side to short side; the working copy of a longer strip would be too large
@@ -122,7 +123,9 @@ def in_bands(
     return tf.transpose(bands.concat(), [1, 0, 2, 3])
 
 
-def decode_picture(data: tf.Tensor, max_pixels: int, channels: int = 3) -> tf.Tensor:
+def decode_picture(
+    data: tf.Tensor, max_pixels: int, channels: int = 3, least_side: int | None = None
+) -> tf.Tensor:
     """Pixels of a PNG or JPEG file, told by content: uint8 `[H, W, channels]`.
 
     The size is read from the header, so that nothing too large is ever decoded.
@@ -130,6 +133,8 @@ def decode_picture(data: tf.Tensor, max_pixels: int, channels: int = 3) -> tf.Te
     Args:
         data: string scalar.
         channels: 3, or 4 with alpha (255 where the file has none).
+        least_side: Where it is given, a JPEG may be read smaller, as `photos.files.read_photo`
+            does.
     """
     is_jpeg = tf.io.is_jpeg(data)
     is_png = tf.strings.substr(data, 0, 8) == PNG_SIGNATURE
@@ -144,7 +149,9 @@ def decode_picture(data: tf.Tensor, max_pixels: int, channels: int = 3) -> tf.Te
     size = tf.cond(is_jpeg, lambda: _jpeg_size(data), lambda: _png_size(data))
     data = checked(data, size_checks(size, max_pixels))
     return tf.cond(
-        is_jpeg, lambda: _decode_jpeg(data, channels), lambda: _decode_png(data, channels)
+        is_jpeg,
+        lambda: _decode_jpeg(data, channels, size, least_side),
+        lambda: _decode_png(data, channels),
     )
 
 
@@ -179,9 +186,26 @@ def _decode_png(data: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.concat([pixels[..., :3], alpha], axis=-1)
 
 
-def _decode_jpeg(data: tf.Tensor, channels: int) -> tf.Tensor:
+def _decode_jpeg(
+    data: tf.Tensor, channels: int, size: tf.Tensor, least_side: int | None
+) -> tf.Tensor:
     """By the slow accurate DCT, which is the one that Pillow uses."""
-    colour = tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE")
+    if least_side is None:
+        colour = _jpeg_colour(data, 1)
+    else:
+        branches = [partial(_jpeg_colour, data, ratio) for ratio in (1, *REDUCTIONS)]
+        colour = tf.switch_case(_count_reductions(size, least_side), branches)
     if channels == 3:
         return colour
     return tf.pad(colour, [[0, 0], [0, 0], [0, 1]], constant_values=255)
+
+
+def _jpeg_colour(data: tf.Tensor, ratio: int) -> tf.Tensor:
+    return tf.io.decode_jpeg(data, 3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+
+def _count_reductions(size: tf.Tensor, least_side: int) -> tf.Tensor:
+    """How many of `REDUCTIONS` `photos.sizes.jpeg_reduction` would allow; it takes the largest."""
+    short, long = tf.reduce_min(size), tf.reduce_max(size)
+    fits = [(long >= 2 * ratio * least_side) & (short >= ratio * MIN_SIDE) for ratio in REDUCTIONS]
+    return tf.reduce_sum(tf.cast(tf.stack(fits), tf.int32))

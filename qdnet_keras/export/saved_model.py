@@ -116,7 +116,8 @@ class Endpoints:
 
     def score_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         def score(data: tf.Tensor) -> dict[str, tf.Tensor]:
-            scores = self._score(decode_picture(data, self.max_pixels)[None])
+            picture = decode_picture(data, self.max_pixels, least_side=self.long_side)
+            scores = self._score(picture[None])
             return {name: values[0] for name, values in scores.items()}
 
         specs = {name: tf.TensorSpec([], tf.float32) for name in SCORES}

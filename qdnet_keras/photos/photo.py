@@ -7,9 +7,8 @@ import numpy as np
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.colour import from_srgb, looks_like_srgb, to_srgb
 from qdnet_keras.photos.pixels import as_depth, from_float, row_bands, to_float
+from qdnet_keras.photos.sizes import MAX_PIXELS, MIN_SIDE
 
-MIN_SIDE = 32
-MAX_PIXELS = 400_000_000
 _MID_GREY = 0.5  # what transparent pixels lie on, sRGB
 
 

@@ -16,8 +16,9 @@ from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats import photoshop, xmp
 from qdnet_keras.photos.formats.exif import tells_resolution
 from qdnet_keras.photos.formats.upright import Decoded
-from qdnet_keras.photos.photo import MIN_SIDE, Photo, check_size
+from qdnet_keras.photos.photo import Photo, check_size
 from qdnet_keras.photos.pixels import cmyk_to_srgb, file_samples, row_bands
+from qdnet_keras.photos.sizes import jpeg_reduction
 
 _EXIF = b"Exif\0\0"
 _MARKERS = {"APP1": b"\xff\xe1", "APP13": b"\xff\xed", "COM": b"\xff\xfe"}
@@ -36,13 +37,12 @@ def decode_jpeg(data: bytes, least_side: int | None = None) -> Photo:
     """The photograph in a JPEG.
 
     Args:
-        least_side: Where it is given, the photo may be 2, 4 or 8 times smaller, as long as its
-            long side has twice so many pixels, for their mean to be that of the whole, and its
-            short side `MIN_SIDE`.
+        least_side: Where it is given, the photo may be smaller, see `jpeg_reduction`.
     """
     image = JpegImageFile(io.BytesIO(data))
     check_size(*image.size)
-    found = Decoded("JPEG", _pixels(image, data, _reduction(image.size, least_side)))
+    reduction = jpeg_reduction(image.size, least_side) if least_side else 1
+    found = Decoded("JPEG", _pixels(image, data, reduction))
     info = image.info
     found.icc, found.exif, found.xmp = (info.get(key) for key in ("icc_profile", "exif", "xmp"))
     has_resolution = tells_resolution((found.exif or b"").removeprefix(_EXIF))
@@ -57,15 +57,6 @@ def decode_jpeg(data: bytes, least_side: int | None = None) -> Photo:
     elif "mp" in info:
         found.notes = (*found.notes, "further pictures in the file were left out")
     return found.photo()
-
-
-def _reduction(size: tuple[int, int], least_side: int | None) -> int:
-    fits = (
-        factor
-        for factor in (8, 4, 2)
-        if least_side and max(size) >= 2 * factor * least_side and min(size) >= factor * MIN_SIDE
-    )
-    return next(fits, 1)
 
 
 def _pixels(image: JpegImageFile, data: bytes, reduction: int) -> np.ndarray:
