@@ -31,6 +31,7 @@ COMMANDS = (
     "tsne",
     "data",
     "export",
+    "export-onnx",
     "serve",
     "demo",
     "info",

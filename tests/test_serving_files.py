@@ -19,7 +19,8 @@ KUBERNETES = SERVING / "kubernetes"
 MANIFESTS = sorted(
     path
     for path in KUBERNETES.rglob("*.yaml")
-    if path.name not in ("kustomization.yaml", "prometheus-adapter.yaml", "kserve.yaml")
+    if path.name not in ("kustomization.yaml", "prometheus-adapter.yaml")
+    and not path.name.startswith("kserve")
 )
 # As Prometheus sees them, from the monitors in TF-Serving's and TensorFlow's source.
 METRICS = {
@@ -202,6 +203,17 @@ def test_kserve_serves_the_same_model_in_the_same_version():
     assert image.endswith(f":{model['runtimeVersion']}")
     (claim,) = documents(KUBERNETES / "base/models.yaml")
     assert model["storageUri"] == f"pvc://{claim['metadata']['name']}/qdnet"
+
+
+def test_kserve_serves_a_model_repository_by_protocol_v2():
+    (service,) = documents(KUBERNETES / "kserve-triton.yaml")
+    model = service["spec"]["predictor"]["model"]
+    assert model["modelFormat"]["name"] == "triton"
+    assert model["protocolVersion"] == "v2"
+    (claim,) = documents(KUBERNETES / "base/models.yaml")
+    repository = f"pvc://{claim['metadata']['name']}/triton"
+    assert model["storageUri"] == repository
+    assert "export-onnx --out triton/qdnet" in (SERVING / "README.md").read_text()
 
 
 def test_the_health_check_asks_for_metadata():

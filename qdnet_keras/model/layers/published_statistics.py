@@ -88,7 +88,7 @@ def _naturalness(image: tf.Tensor) -> tf.Tensor:
     """Incomplete blocks are filled with zeros; their contrast counts for the pixels they have."""
     luminance = tf.linalg.matvec(image, tf.constant(LUMINANCE))
     height, width = tf.shape(image)[1], tf.shape(image)[2]
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    rows, columns = (height + BLOCK - 1) // BLOCK, (width + BLOCK - 1) // BLOCK
     padding = [[0, 0], [0, rows * BLOCK - height], [0, columns * BLOCK - width]]
     blocks = tf.reshape(tf.pad(luminance, padding), [-1, rows, BLOCK, columns, BLOCK])
     variance = tf.math.reduce_variance(blocks, axis=[2, 4]) * (BLOCK**2 / (BLOCK**2 - 1))
