@@ -7,15 +7,37 @@ from pathlib import Path
 import numpy as np
 from workload import Call, jpeg, photograph
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from qdnet_keras.client.messages import PredictRequest
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+RESOURCE, VARIANT = 20, 21  # types of TensorFlow's tensors
+UNFINISHED = b'{"instances": ['
 
 FILES = Path(__file__).parents[1] / "tests" / "data" / "serving"
 
 
 def messages() -> dict[str, bytes]:
     """Predict messages of a few bytes that announce much, or what no client writes."""
-    return {file.stem: file.read_bytes() for file in sorted(FILES.glob("predict_*.pb"))}
+    found = {file.stem: file.read_bytes() for file in sorted(FILES.glob("predict_*.pb"))}
+    for name, kind in {"resource": RESOURCE, "variant": VARIANT}.items():
+        request = PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "qdnet", "score"
+        request.inputs.add(key="image").value.dtype = kind
+        found[name] = request.SerializeToString()
+    return found
+
+
+def http_requests() -> dict[str, bytes]:
+    """Requests to the REST port; one ends with `UNFINISHED` and never goes on."""
+    head = b"POST /v1/models/qdnet:predict HTTP/1.1\r\nHost: localhost\r\n"
+    found = {}
+    for file in sorted(FILES.glob("rest_*.json")):
+        body = file.read_bytes()
+        found[file.stem] = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    both = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    found["two lengths of a body"] = head + both
+    found["a body that stops"] = head + b"Content-Length: 1000\r\n\r\n" + UNFINISHED
+    return found
 
 
 def calls() -> dict[str, Call]:

@@ -26,34 +26,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
-import hostile
 import numpy as np
 import psutil
+from attacker import GIVEN_UP, REFUSALS, Attacker
 from workload import Arrays, Call, InProcess, call_for, newest_version, photograph
 
 from qdnet_keras.client import Client
-from qdnet_keras.client.access import Access
-from qdnet_keras.client.address import parse_address
-from qdnet_keras.client.grpc_transport import GrpcTransport
-from qdnet_keras.client.messages import PREDICT_METHOD
-from qdnet_keras.client.transport import CallError, Model
 from qdnet_keras.errors import ServerError
 from qdnet_keras.photos.files import read_photo
 
-SERVE = "{python} -m qdnet_keras serve {model} --port {port}"
+SERVE = "{python} -m qdnet_keras serve {model} --port {port} --rest-port {rest_port}"
 READY_SECONDS = 600
 ENHANCE_SHARE = 0.2
 SCORE_TOLERANCE = 1e-3  # MOS
 PIXEL_TOLERANCE = 1
-REFUSALS = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
 
 
 class Server:
     """The server's process, its end noticed and its memory sampled every second."""
 
-    def __init__(self, command: str, port: int):
+    def __init__(self, command: str, port: int, rest_port: int):
         self.command, self.address = shlex.split(command), f"127.0.0.1:{port}"
+        self.port, self.rest_port = port, rest_port
         self.samples: list[tuple[float, float]] = []  # seconds since the start, MB
         self.kills = self.deaths = 0
         self._finished = threading.Event()
@@ -166,41 +160,12 @@ def send_good(
         tally.answered(answer, wanted, time.monotonic() - begun)
 
 
-class Attacker:
-    """Sends what a server must refuse."""
-
-    def __init__(self, address: str):
-        self._attacks: dict[str, Call | bytes] = {**hostile.calls(), **hostile.messages()}
-        self._transport = GrpcTransport(parse_address(address), Model("qdnet"), Access())
-        self._channel = grpc.insecure_channel(address)
-        self._send = self._channel.unary_unary(PREDICT_METHOD)
-
-    def send(self, draw: random.Random, tally: Tally) -> None:
-        kind = draw.choice(sorted(self._attacks))
-        attack = self._attacks[kind]
-        try:
-            if isinstance(attack, bytes):
-                self._send(attack, timeout=120.0)
-            else:
-                self._transport.predict(attack.signature, attack.inputs, 120.0)
-        except CallError as error:
-            tally.refused(kind, error.code)
-        except grpc.RpcError as error:
-            tally.refused(kind, error.code().name)
-        else:
-            tally.refused(kind, "OK")
-
-    def close(self) -> None:
-        self._transport.close()
-        self._channel.close()
-
-
 def run_load(
     server: Server, calls: list[Call], expected: list[Arrays], options: argparse.Namespace
 ) -> Tally:
     """Threads that send requests until the time is up."""
     tally = Tally()
-    attacker = Attacker(server.address)
+    attacker = Attacker(server.port, server.rest_port)
     end = time.monotonic() + 60 * options.minutes
 
     def loop(thread: int) -> None:
@@ -208,7 +173,8 @@ def run_load(
         number = thread
         while time.monotonic() < end:
             if draw.random() < options.hostile:
-                attacker.send(draw, tally)
+                kind = draw.choice(sorted(attacker.attacks))
+                tally.refused(kind, attacker.attacks[kind]())
             else:
                 send_good(client, calls, expected, number, tally)
                 number += options.concurrency
@@ -277,7 +243,7 @@ def report(server: Server, tally: Tally, options: argparse.Namespace) -> dict[st
 
 def passed(record: dict[str, Any]) -> bool:
     codes = {code for counts in record["hostile"].values() for code in counts}
-    allowed = REFUSALS | ({"UNAVAILABLE"} if record["kills"] else set())
+    allowed = REFUSALS | {GIVEN_UP} | ({"UNAVAILABLE"} if record["kills"] else set())
     return (
         record["good"] > 0
         and codes <= allowed
@@ -299,11 +265,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kill-every", type=float, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=120.0, help="of a good request, seconds")
     parser.add_argument("--warm-up", type=float, default=0.2, help="share of the time")
-    parser.add_argument("--port", type=int, help="by default one that is free")
     parser.add_argument(
         "--command",
         default=SERVE,
-        help="starts the server; {python}, {model}, {name} and {port} are filled in",
+        help="starts the server; {python}, {model}, {name}, {port} and {rest_port} are filled in",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
@@ -322,11 +287,10 @@ def main() -> int:
     direct = InProcess(newest_version(options.model))
     expected = direct.answers(calls)
     direct.close()
-    port = options.port or free_port()
-    command = options.command.format(
-        python=sys.executable, model=options.model.resolve(), name=options.model.name, port=port
-    )
-    server = Server(command, port)
+    ports = {"port": free_port(), "rest_port": free_port()}
+    places = {"python": sys.executable, "model": options.model.resolve()}
+    command = options.command.format(**places, name=options.model.name, **ports)
+    server = Server(command, **ports)
     try:
         with Client(server.address, timeout=READY_SECONDS, connect_timeout=READY_SECONDS) as client:
             for call in calls:  # a first call of each shape takes longer

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from photo_files import ORIENTATION, files_of_other_kinds
+from PIL import Image
 from typer.testing import CliRunner
 
 import qdnet_keras
 from qdnet_keras.cli import app
 from qdnet_keras.client import Client, pictures
 from qdnet_keras.errors import ServerError
+from qdnet_keras.outcomes import SCORES
 from qdnet_keras.photos.files import read_photo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
@@ -32,8 +35,8 @@ class Serve:
         command += ["--no-warm-up"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         ports = json.loads(self.process.stdout.readline())
-        self.port = ports["port"]
-        self.grpc, self.rest = f"127.0.0.1:{self.port}", f"127.0.0.1:{ports['rest_port']}"
+        self.port, self.rest_port = ports["port"], ports["rest_port"]
+        self.grpc, self.rest = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.rest_port}"
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -98,6 +101,27 @@ def test_commands_say_the_same_with_and_without_a_server(
         assert ours == pytest.approx(theirs, abs=0.05)
 
 
+def test_pictures_of_all_kinds_score_alike_with_and_without_a_server(
+    served, tiny_preset, photo, tmp_path
+):
+    turned = Image.Exif()
+    turned[ORIENTATION] = 6
+    files = files_of_other_kinds(tmp_path)
+    del files["deep.png"]  # a server is sent 8 bits
+    files |= {name: photo(name, (300, 211)) for name in ("plain.png", "plain.jpg")}
+    files["large.jpg"] = photo("large.jpg", (1801, 1199), quality=85)
+    files["large turned.jpg"] = photo("large turned.jpg", (1801, 1199), exif=turned)
+    files["strip.jpg"] = photo("strip.jpg", (3300, 60))
+    local = run("score", *files.values(), "--preset", tiny_preset)
+    with Client(served.grpc, timeout=300) as client:
+        for file, record in zip(files.values(), local, strict=True):
+            score = client.score(file)
+            for name in SCORES:
+                assert getattr(score, name) == pytest.approx(record[name], abs=1e-4), file
+    remote = run("score", *files.values(), "--server", served.grpc, "--timeout", 300)
+    assert [r["score"] for r in remote] == pytest.approx([r["score"] for r in local], abs=1e-4)
+
+
 def test_a_batch_of_tensors_gives_the_scores_of_files(served, photo):
     paths = [photo(f"{seed}.png", seed=seed) for seed in range(3)]
     pixels = np.stack([read_photo(path).pixels for path in paths])
@@ -111,14 +135,20 @@ def test_a_batch_of_tensors_gives_the_scores_of_files(served, photo):
 
 def test_hostile_requests_are_refused_with_a_sentence_and_do_no_harm(served, photo):
     import hostile
+    from attacker import GIVEN_UP, REFUSALS, Attacker
 
     path = photo("a.png")
     with Client(served.grpc, timeout=300) as client:
         before = client.score(path)
-        for kind, call in hostile.calls().items():
+        calls = hostile.calls()
+        for kind, call in calls.items():
             with pytest.raises(ServerError) as caught:
                 client.predict(call.signature, call.inputs)
             assert "\n" not in str(caught.value), kind
+        attacker = Attacker(served.port, served.rest_port)
+        for kind, attack in attacker.attacks.items():
+            assert kind in calls or attack() in REFUSALS | {GIVEN_UP}, kind
+        attacker.close()
         assert client.score(path) == before
     assert served.process.poll() is None
 

@@ -190,6 +190,7 @@ def test_the_command_tells_what_it_wrote(tiny_preset, tmp_path):
     out = tmp_path / "qdnet"
     command = ["export-onnx", "--preset", str(tiny_preset), "--out", str(out), "--json"]
     result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
     file = out / "1" / "model.onnx"
     assert record["file"] == str(file)
