@@ -145,6 +145,9 @@ def test_photos_above_the_limit_are_averaged_for_scoring_and_not_rendered(monkey
     np.testing.assert_allclose(sent.mean((0, 1)), read.pixels.mean((0, 1)), atol=0.5)
     with pytest.raises(ImageError, match=r"a\.png has .* megapixels"):
         pictures.check_renderable(read.pixels, "a.png")
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 1000 * 1000)
+    smaller, data = read_photo_and_bytes(photo("a.jpg", size=(1540, 900)), least_side=WORKING_SIDE)
+    np.testing.assert_array_equal(_server_decodes(pictures.to_file(smaller, data)), smaller.pixels)
 
 
 def test_animations_are_refused_as_they_are_without_a_server(photo):

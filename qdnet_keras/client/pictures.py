@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.errors import ImageError, MissingPackageError
@@ -180,12 +181,13 @@ def _decodes_alike(photo: "Photo", data: bytes) -> bool:
     as_seen = photo.is_srgb and photo.alpha is None and not photo.turned
     if not as_seen or photo.format not in ("PNG", "JPEG"):
         return False
-    image = Image.open(io.BytesIO(data))
-    if image.width * image.height > MAX_PIXELS:
-        return False
     if photo.format == "PNG":
-        return data[_BIT_DEPTH] == 8 and data[_COLOUR_TYPE] in (_GREY, _RGB)
-    return image.mode in ("L", "RGB")
+        height, width = photo.pixels.shape[:2]
+        plain = data[_BIT_DEPTH] == 8 and data[_COLOUR_TYPE] in (_GREY, _RGB)
+    else:
+        image = JpegImageFile(io.BytesIO(data))
+        (width, height), plain = image.size, image.mode in ("L", "RGB")
+    return plain and height * width <= MAX_PIXELS
 
 
 def _check_pixels(pixels: np.ndarray) -> None:
