@@ -34,6 +34,7 @@ COMMANDS = (
     "export-onnx",
     "serve",
     "demo",
+    "app",
     "info",
 )
 SCORE_KEYS = {"file", "score", "mos", "mos_std", "interval", "novelty"}

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from qdnet_keras import __version__
+from qdnet_keras.cli import app as app_command
 from qdnet_keras.cli import (
     apply,
     data,
@@ -97,6 +98,7 @@ for name, module in {
     "export-onnx": export_onnx,
     "serve": serve,
     "demo": demo,
+    "app": app_command,
     "info": info,
     "presets": presets,
     "pack": pack,

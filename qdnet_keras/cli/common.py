@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 FIGURES = (".png", ".svg")
-EXTRAS = {"data": "OpenEXR", "figures": "matplotlib", "onnx": "tf2onnx"}
+EXTRAS = {"app": "gradio", "data": "OpenEXR", "figures": "matplotlib", "onnx": "tf2onnx"}
 
 Preset = Annotated[
     str,

@@ -1,0 +1,143 @@
+"""What is done with a visitor's photographs: scores, renderings to look at, files to keep."""
+
+import base64
+import secrets
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import qdnet_keras
+from qdnet_keras.errors import ImageError, QDNetError
+from qdnet_keras.files import reason
+from qdnet_keras.outcomes import Enhanced, Explanation, Score
+from qdnet_keras.photos.files import (
+    FORMATS,
+    MIN_SIDE,
+    Photo,
+    from_float,
+    photo_file,
+    read_photo,
+    working_copy,
+    write_photo,
+)
+
+if TYPE_CHECKING:
+    from qdnet_keras.model.qdnet import QDNet
+
+LOOK_SIDE = 1600  # pixels: long side of what a page shows
+THUMBNAIL_SIDE = 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photograph on a visitor's page.
+
+    Attributes:
+        name: As the visitor calls it.
+        file: The photograph itself, in a folder of its own.
+        shown: A JPEG of at most `LOOK_SIDE` pixels, for the page.
+        thumbnail: A small JPEG as a data URI.
+    """
+
+    name: str
+    file: Path
+    shown: Path
+    thumbnail: str
+    score: Score
+
+
+class Studio:
+    """The network, and what it does for visitors, one at a time.
+
+    Args:
+        model: See `qdnet_keras.load`.
+    """
+
+    def __init__(self, model: "QDNet"):
+        self.model = model
+        self._turn = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Renders something, so that nobody waits for what happens once only."""
+        plain = np.full((MIN_SIDE, MIN_SIDE, 3), 128, np.uint8)
+        qdnet_keras.enhance(plain, 50.0, self.model)
+
+    def admit(self, source: Path, page: Path) -> Picture:
+        """Takes a photograph into a folder of its own below that of the page, and scores it.
+
+        Raises:
+            ImageError: If it cannot be read; then nothing is left of it.
+        """
+        folder = page / secrets.token_hex(8)
+        try:
+            folder.mkdir()
+            with self._turn:
+                file = Path(shutil.copyfile(source, folder / source.name))
+                pixels = _look(file, source.name)
+                score = qdnet_keras.score(file, self.model)
+                shown = _write_jpeg(pixels, folder / "shown" / "original.jpg")
+            return Picture(source.name, file, shown, _as_thumbnail(pixels), score)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise ImageError(
+                f"{source.name} could not be kept ({reason(error)}); add it again."
+            ) from error
+        except QDNetError:
+            shutil.rmtree(folder)
+            raise
+
+    def show(self, picture: Picture, target: float) -> tuple[Path, Enhanced]:
+        """A rendering of the copy that the page shows, as a JPEG, and what came of it."""
+        with self._turn:
+            pixels = _look(picture.file, picture.name)
+            enhanced = qdnet_keras.enhance(pixels, target, self.model)
+            file = picture.shown.with_name(f"{target:g}.jpg")
+            return _write_jpeg(enhanced.pixels, file), enhanced
+
+    def explain(self, picture: Picture) -> Explanation:
+        """Why the photograph has its score."""
+        with self._turn:
+            return qdnet_keras.explain(picture.file, self.model)
+
+    def render(self, picture: Picture, target: float) -> tuple[Path, Enhanced, tuple[str, ...]]:
+        """The photograph at full size, in its own format with its metadata.
+
+        Returns:
+            The file, what came of it, and notes of what it could not keep.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        with self._turn:
+            enhanced = qdnet_keras.enhance(picture.file, target, self.model)
+            assert enhanced.source is not None
+            known = FORMATS[enhanced.source.format].suffixes
+            suffix = picture.file.suffix if picture.file.suffix.lower() in known else known[0]
+            file = picture.file.parent / "files" / f"{picture.file.stem}_{target:g}{suffix}"
+            return file, enhanced, enhanced.save(file, force=True)
+
+
+def thumbnail(file: Path) -> str:
+    """A small JPEG of a photograph as a data URI. Raises `ImageError`."""
+    return _as_thumbnail(_look(file, file.name))
+
+
+def _look(file: Path, name: str) -> np.ndarray:
+    """What the page shows of a photograph: uint8 `[height, width, 3]`, sRGB."""
+    photo = read_photo(file, name, least_side=LOOK_SIDE)
+    return from_float(working_copy(photo.srgb, LOOK_SIDE), np.uint8)
+
+
+def _write_jpeg(pixels: np.ndarray, file: Path) -> Path:
+    write_photo(Photo(pixels, None, False, "JPEG"), file, force=True)
+    return file
+
+
+def _as_thumbnail(pixels: np.ndarray) -> str:
+    small = from_float(working_copy(pixels, THUMBNAIL_SIDE), np.uint8)
+    data, _ = photo_file(Photo(small, None, False, "JPEG"))
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,314 @@
+"""The page of `qdnet-keras app` in headless Chromium, and who may fetch which file."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import qdnet_keras
+from qdnet_keras.cli import app
+from qdnet_keras.photos.files import read_photo
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+SECONDS = 120
+MEGABYTES = 1
+
+
+@pytest.fixture(scope="module")
+def url(tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a page with a tiny network, as the command shows it."""
+    command = [sys.executable, "-m", "qdnet_keras", "app", "--json", "--port", "0"]
+    command += ["--preset", str(tiny_preset), "--max-upload", str(MEGABYTES)]
+    temporary = tmp_path_factory.mktemp("temporary")
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    yield json.loads(process.stdout.readline())["url"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(SECONDS) == 0
+    assert not list(temporary.iterdir())
+
+
+@pytest.fixture(scope="module")
+def driver(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, which saves downloads in `driver.downloads`."""
+    if CHROMIUM is None or CHROMEDRIVER is None:
+        pytest.skip("no chromium and chromedriver on PATH; apt-get install chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    chromium = webdriver.Chrome(options, webdriver.ChromeService(CHROMEDRIVER))
+    chromium.downloads = tmp_path_factory.mktemp("downloads")
+    chromium.execute_cdp_cmd(
+        "Browser.setDownloadBehavior",
+        {"behavior": "allow", "downloadPath": str(chromium.downloads)},
+    )
+    yield chromium
+    chromium.quit()
+
+
+class Window:
+    """The page as a person sees it."""
+
+    def __init__(self, driver: Any, url: str):
+        self.driver = driver
+        driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 1440, "height": 950, "deviceScaleFactor": 1, "mobile": False},
+        )
+        driver.get(url)
+        self.until(lambda: self.all(".samples .all"), "the page")
+
+    def until(self, true: Callable[[], Any], what: str) -> Any:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            if found := true():
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"{what} did not appear; the page says: {self.text('body')}")
+
+    def all(self, selector: str) -> list[Any]:
+        return self.driver.find_elements("css selector", selector)
+
+    def text(self, selector: str) -> str:
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        return self.driver.execute_script(script, selector)
+
+    def add(self, *files: Path) -> None:
+        """Drops files; returns when the first that can be used was scored and rendered."""
+        self.all("#drop input[type=file]")[0].send_keys("\n".join(map(str, files)))
+        self.until(self.outcome, "a rendering")
+
+    def outcome(self) -> str:
+        return self.text("#outcome .status")
+
+    def shown(self) -> list[str]:
+        """Addresses of original and rendering."""
+        script = "return [...document.querySelectorAll('#compare img')].map(image => image.src)"
+        return self.driver.execute_script(script)
+
+    def target(self) -> float:
+        return float(self.all("#target input[type=range]")[0].get_attribute("value"))
+
+
+@pytest.fixture
+def window(driver: Any, url: str) -> Window:
+    return Window(driver, url)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_preset: Path) -> Any:
+    return qdnet_keras.load(tiny_preset)
+
+
+def fetch(address: str, driver: Any = None) -> bytes:
+    """What an address gives, to the visitor of a browser or to a stranger."""
+    request = urllib.request.Request(address)
+    if driver is not None:
+        (cookie,) = driver.get_cookies()
+        request.add_header("Cookie", f"{cookie['name']}={cookie['value']}")
+    with urllib.request.urlopen(request) as answer:
+        return answer.read()
+
+
+def file_of(address: str) -> Path:
+    """Where the server keeps what it gives out at an address."""
+    return Path(address.partition("/file=")[2])
+
+
+def test_a_photograph_gets_its_score_and_a_rendering(window, photo, model):
+    file = photo("summer.jpg", size=(120, 80))
+    window.add(file)
+    score = qdnet_keras.score(file, model)
+    assert window.text("#score") == f"{score.score:.0f}"
+    assert window.text("#mos") == f"{score.mos:.0f}"
+    assert window.text("#interval") == "{:.0f} and {:.0f}".format(*score.interval)
+    assert bool(window.all("#novelty")) is not score.familiar
+
+    window.until(lambda: len(set(window.shown())) == 2, "original beside rendering")
+    original, rendering = (fetch(address, window.driver) for address in window.shown())
+    enhanced = qdnet_keras.enhance(file, window.target(), model)
+    assert _distance(rendering, enhanced.pixels) < 2 < _distance(original, enhanced.pixels)
+    assert f"{enhanced.score_after:.0f}" in window.outcome()
+
+
+def _distance(data: bytes, pixels: np.ndarray) -> float:
+    """Mean difference of a picture from pixels, in levels."""
+    return float(np.abs(read_photo(data).srgb.astype(float) - pixels).mean())
+
+
+def test_the_slider_renders_anew_by_keys(window, photo):
+    from selenium.webdriver.common.keys import Keys
+
+    window.add(photo("summer.jpg"))
+    before, first = window.target(), window.shown()[1]
+    slider = window.all("#target input[type=range]")[0]
+    slider.send_keys(Keys.ARROW_LEFT * 3)
+    assert window.target() == before - 3
+    window.until(lambda: window.shown()[1] != first, "another rendering")
+    assert window.shown()[1].endswith(f"/{before - 3:g}.jpg")
+
+
+def test_the_divider_moves_by_mouse_and_keys(window, photo):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    window.add(photo("summer.jpg"))
+    (divider,) = window.all("#compare [data-testid=slider]")
+    start = divider.rect["x"]
+    ActionChains(window.driver).click_and_hold(divider).move_by_offset(80, 0).release().perform()
+    dragged = divider.rect["x"]
+    assert dragged - start == pytest.approx(80, abs=8)
+    divider.send_keys(Keys.ARROW_LEFT)
+    assert divider.rect["x"] < dragged
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_the_download_is_what_enhance_saves(window, photo, model, tmp_path, suffix):
+    exif = Image.Exif()
+    exif[315] = "A photographer"
+    file = photo(f"kept{suffix}", size=(120, 80), exif=exif)
+    window.add(file)
+    target = window.target()
+    window.all("#download")[0].click()
+    saved = window.driver.downloads / f"kept_{target:g}{suffix}"
+    window.until(saved.exists, saved.name)
+    expected = tmp_path / saved.name
+    qdnet_keras.enhance(file, target, model).save(expected)
+    assert saved.read_bytes() == expected.read_bytes()
+    assert Image.open(saved).getexif()[315] == "A photographer"
+    window.until(lambda: saved.name in window.outcome(), "what was saved")
+
+
+def test_files_that_cannot_be_used_are_told_in_a_sentence_and_the_others_are_scored(
+    window, photo, tmp_path
+):
+    good = photo("good.png")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(good.read_bytes()[:500])
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    large = tmp_path / "large.png"
+    large.write_bytes(os.urandom(MEGABYTES * 2**20 + 1))
+    window.add(text, cut, large, good)
+    assert window.text(".card .file") == "good.png"
+    assert "notes.txt is not a PNG" in window.text("#status")
+    assert "cut.png" in window.text("#status")
+    assert len(window.all("#status li")) == 2
+    assert window.text("#too-large") == "large.png has 2 MB; at most 1 MB can be added here."
+    assert not window.all(".toast-body")
+
+
+def test_reasons_are_those_of_explain(window, photo, model):
+    file = photo("summer.jpg", size=(120, 80))
+    window.add(file)
+    window.all("#why")[0].click()
+    window.until(lambda: window.all(".reasons"), "the reasons")
+    effects = qdnet_keras.explain(file, model).effects
+    helpful = [effect.best.edit for effect in effects if effect.best.gain > 0][:5]
+    assert [element.text for element in window.all(".reasons li span")] == helpful
+    assert len(window.all(".regions i")) == 36
+
+
+def test_the_gallery_ranks_sorts_and_opens(window, photo, model):
+    files = [photo(f"{name}.jpg", seed=seed) for seed, name in enumerate("cab")]
+    window.add(*files)
+    window.all("button[role=tab]")[1].click()
+
+    def names() -> list[str]:
+        return [element.text for element in window.all(".ranking .open")]
+
+    ranked = sorted(files, key=lambda file: -qdnet_keras.score(file, model).score)
+    assert window.until(names, "the table") == [file.name for file in ranked]
+    window.all(".ranking th button")[0].click()
+    assert names() == ["a.jpg", "b.jpg", "c.jpg"]
+    window.all(".ranking .open")[1].click()
+    window.until(lambda: window.text(".card .file") == "b.jpg", "the photograph chosen")
+
+
+def test_files_are_their_visitors_and_go_with_the_page(window, url, photo):
+    window.add(photo("mine.jpg"))
+    for address in window.shown():
+        assert fetch(address, window.driver)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetch(address)
+    for elsewhere in ("/etc/passwd", "https://example.com/a.png", str(Path(__file__))):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetch(f"{url}/gradio_api/file={elsewhere}", window.driver)
+
+    file = file_of(window.shown()[0])
+    assert file.is_file()
+    root = file.parents[5]
+    window.driver.get("about:blank")
+    window.until(lambda: not file.exists(), "the removal")
+    assert not [path for path in root.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def test_it_fits_a_phone(window, photo):
+    window.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
+    )
+    window.add(photo("a_photograph_with_a_rather_long_name.jpg"), photo("b.jpg", seed=1))
+    for tab in window.all("button[role=tab]"):
+        tab.click()
+        assert window.driver.execute_script("return document.documentElement.scrollWidth") == 390
+
+
+def test_nothing_is_fetched_from_elsewhere_and_only_this_machine_is_listened_to(window, url, photo):
+    window.add(photo("summer.jpg"))
+    events = [
+        json.loads(entry["message"])["message"] for entry in window.driver.get_log("performance")
+    ]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert [address for address in asked if address.startswith(url)]
+    assert not [
+        address for address in asked if not address.startswith((url, "data:", "blob:", "about:"))
+    ]
+
+    port = int(url.rpartition(":")[2])
+    ours = [
+        c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"
+    ]
+    assert [connection.laddr.ip for connection in ours] == ["127.0.0.1"]
+    server = psutil.Process(ours[0].pid)
+    assert all(c.raddr.ip == "127.0.0.1" for c in server.net_connections("tcp") if c.raddr)
+
+
+def test_without_the_extra_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    result = CliRunner().invoke(app, ["app"])
+    assert result.exit_code == 9
+    assert "pip install 'qdnet-keras[app]'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(url, tiny_preset):
+    port = url.rpartition(":")[2]
+    result = CliRunner().invoke(app, ["app", "--preset", str(tiny_preset), "--port", port])
+    assert result.exit_code == 8
+    assert result.stderr.startswith(f"error: The page cannot be shown at 127.0.0.1:{port}")
+    assert len(result.stderr.splitlines()) == 1
