@@ -225,6 +225,15 @@ def test_posterior_leaves_statistics_out_when_asked(rng):
     assert (draws.std(axis=0) > 0).all()
 
 
+def test_posterior_never_leaves_the_last_stages_out(rng):
+    layer = GaussianPosterior(latent_dim=3, units=4, dropout=0.5, undropped=1)
+    wide, few = normal(rng, 2, 6), normal(rng, 2, 3)
+    whole = np.asarray(layer([np.zeros_like(wide), few])[0])
+    np.testing.assert_array_equal(layer([np.zeros_like(wide), few], dropped=True)[0], whole)
+    draws = np.array([layer([wide, few], dropped=True)[0] for _ in range(8)])
+    assert (draws.std(axis=0) > 0).all()
+
+
 # === AdaIN ===
 
 

@@ -234,7 +234,9 @@ def test_partners_are_other_versions_of_the_same_photograph(taught, sources, con
     model, _, _ = taught
     files = [rendering.file for rendering in sources.votes[0].renderings[:4]]
     spoilt = seen.see_spoilt(model, files, tmp_path, config.data, 0)
-    sets = [Labelled(spoilt.statistics, np.arange(12.0, dtype="float32"))] * 2
+    views = [stage + 100 for stage in spoilt.statistics]
+    first = Labelled(spoilt.statistics, views, np.arange(12.0, dtype="float32"))
+    sets = [first, first._replace(labels=first.labels / 6)]
     batches = Batches(sets, spoilt, np.zeros((4, 3)), np.arange(4), config.batch)
     chosen = np.array([2, 0])
     batch = batches.get(np.random.default_rng(0), chosen)
@@ -242,8 +244,26 @@ def test_partners_are_other_versions_of_the_same_photograph(taught, sources, con
     assert (batch["partner"] != own).all() and (batch["partner"] // 3 == own // 3).all()
     np.testing.assert_array_equal(batch["pictures"][3:], spoilt.pictures[:3])
     assert len(batch["votes"]) == config.batch.first + config.batch.other
-    for row, label in zip(batch["statistics"][0], batch["votes"], strict=True):
-        np.testing.assert_array_equal(row, spoilt.statistics[0][int(label)])
+    votes = batch["votes"].copy()
+    votes[config.batch.first :] *= 6
+    for (row, view), vote in zip(batch["statistics"][0], votes, strict=True):
+        np.testing.assert_array_equal(row, spoilt.statistics[0][round(vote)])
+        np.testing.assert_array_equal(view, row + 100)
+    np.testing.assert_allclose(batch["weight"][-1], 36 * batch["weight"][0], rtol=1e-5)
+
+
+def test_another_view_is_the_picture_turned_smaller_and_compressed():
+    ramp = np.linspace(0, 1, 96, dtype="float32")
+    picture = np.stack(np.broadcast_arrays(ramp[:, None], 0.2 + 0 * ramp, ramp[:, None] / 2), -1)
+    for seed in range(12):
+        (view,) = seen.other_view(picture[None], np.random.default_rng(seed))
+        assert 48 <= view.shape[0] == view.shape[1] <= 96
+        upright = min(
+            (np.rot90(view, turns) for turns in range(4)), key=lambda p: float(p[:2, :, 0].mean())
+        )
+        small = np.linspace(0, 1, len(view), dtype="float32")
+        np.testing.assert_allclose(upright[..., 0].mean(1), small, atol=0.05)
+        np.testing.assert_allclose(upright.mean((0, 1)), picture.mean((0, 1)), atol=0.02)
 
 
 def test_votes_of_another_set_take_the_place_that_the_first_set_gives_its_pictures():

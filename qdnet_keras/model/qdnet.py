@@ -68,7 +68,7 @@ class QDNet(ObjectiveModel):
             5 the last stage (the paper uses the last stage only).
         picture_statistics: Further statistics that enter it, names of `PICTURE_STATISTICS` (the
             paper: none). Scores of scenes never seen gain most.
-        statistics_dropout: Dropout rate of the statistics from which the score is learnt.
+        statistics_dropout: Dropout rate of the stages' statistics from which the score is learnt.
         posterior_units: Width of the per-stage compression in the posterior.
         scorer_units: Widths of the three hidden layers of Q.
         dropout: Dropout rate in Q.
@@ -122,7 +122,12 @@ class QDNet(ObjectiveModel):
         ]
         self.novelty = Novelty(dtype="float32", name="novelty")
         self.posterior = GaussianPosterior(
-            latent_dim, posterior_units, statistics_dropout, dtype="float32", name="posterior"
+            latent_dim,
+            posterior_units,
+            statistics_dropout,
+            undropped=len(picture_statistics),
+            dtype="float32",
+            name="posterior",
         )
         self.restorer = Restorer(dtype="float32", trainable=False, name="restorer")
         self.scorer = Scorer(scorer_units, dropout, dtype="float32", name="scorer")

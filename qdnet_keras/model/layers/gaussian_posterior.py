@@ -31,6 +31,8 @@ class GaussianPosterior(keras.layers.Layer):
         latent_dim: Number of dimensions of z.
         units: Width of the per-stage compression.
         dropout: Rate of standardised statistics left out when the call asks for it.
+        undropped: How many of the last stages are never left out: those whose few numbers say how
+            light and colour are spread, each of which a change of tones needs.
         min_scale: Lower bound of the posterior's standard deviation.
 
     Call arguments:
@@ -44,11 +46,12 @@ class GaussianPosterior(keras.layers.Layer):
         `[latent_dim]`, batch shape `[batch_size]`. (A Keras layer cannot return one.)
     """
 
-    def __init__(self, latent_dim=16, units=64, dropout=0.0, min_scale=1e-3, **kwargs):
+    def __init__(self, latent_dim=16, units=64, dropout=0.0, undropped=0, min_scale=1e-3, **kwargs):
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
         self.units = units
         self.dropout_rate = dropout
+        self.undropped = undropped
         self.min_scale = min_scale
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.loc = keras.layers.Dense(latent_dim, dtype=self.dtype_policy, name="loc")
@@ -87,11 +90,12 @@ class GaussianPosterior(keras.layers.Layer):
 
     def describe(self, statistics, training=False, dropped=False):
         """The compressed statistics of all stages, `(batch_size, units * stages)`."""
+        last = len(statistics) - self.undropped
         return ops.concatenate(
             [
-                compress(self._limit(standardise(stage, training=training), dropped))
-                for standardise, compress, stage in zip(
-                    self.standardise, self.compress, statistics, strict=True
+                compress(self._limit(standardise(stage, training=training), dropped and i < last))
+                for i, (standardise, compress, stage) in enumerate(
+                    zip(self.standardise, self.compress, statistics, strict=True)
                 )
             ],
             axis=-1,
@@ -153,5 +157,6 @@ class GaussianPosterior(keras.layers.Layer):
             "latent_dim": self.latent_dim,
             "units": self.units,
             "dropout": self.dropout_rate,
+            "undropped": self.undropped,
             "min_scale": self.min_scale,
         }

@@ -9,15 +9,35 @@ import tensorflow as tf
 from qdnet_keras.training.people.config import BatchSection
 from qdnet_keras.training.people.seen import Spoilt
 
+LEAST_VARIANCE = 0.1  # of labels
+
 
 class Labelled(NamedTuple):
-    """Statistics of pictures, `[count, channels]` a stage, and their labels `[count]`."""
+    """Pictures with labels.
+
+    Attributes:
+        statistics: What the posterior sees of them, `[count, channels]` a stage.
+        views: The same of another view of each.
+        labels: `[count]`.
+    """
 
     statistics: list[np.ndarray]
+    views: list[np.ndarray]
     labels: np.ndarray
 
-    def subset(self, indices: np.ndarray) -> "Labelled":
-        return Labelled([stage[indices] for stage in self.statistics], self.labels[indices])
+    def draw(self, random: np.random.Generator, count: int) -> dict[str, Any]:
+        """`count` pictures, each as `[itself, its view]`, and how much an error counts.
+
+        Sets whose labels spread less count as much: errors are taken relative to the spread.
+        """
+        indices = random.integers(0, len(self.labels), count)
+        stages = zip(self.statistics, self.views, strict=True)
+        weight = 1.0 / max(float(self.labels.var()), LEAST_VARIANCE)
+        return {
+            "statistics": [np.stack([own[indices], view[indices]], 1) for own, view in stages],
+            "votes": self.labels[indices],
+            "weight": np.full(count, weight, "float32"),
+        }
 
 
 class Batches:
@@ -45,11 +65,8 @@ class Batches:
     def get(self, random: np.random.Generator, photographs: np.ndarray) -> dict[str, Any]:
         """Drawn labelled pictures, and given photographs in all versions."""
         counts = [self.sizes.first] + [self.sizes.other] * (len(self.sets) - 1)
-        drawn = [
-            part.subset(random.integers(0, len(part.labels), count))
-            for part, count in zip(self.sets, counts, strict=True)
-        ]
-        stages = zip(*(part.statistics for part in drawn), strict=True)
+        drawn = [part.draw(random, count) for part, count in zip(self.sets, counts, strict=True)]
+        stages = zip(*(part["statistics"] for part in drawn), strict=True)
         versions = self.spoilt.versions
         rows = (photographs[:, None] * versions + np.arange(versions)).ravel()
         shift = random.integers(1, versions, (len(photographs), 1))
@@ -57,7 +74,8 @@ class Batches:
         partner += np.arange(len(photographs))[:, None] * versions
         return {
             "statistics": tuple(np.concatenate(stage) for stage in stages),
-            "votes": np.concatenate([part.labels for part in drawn]),
+            "votes": np.concatenate([part["votes"] for part in drawn]),
+            "weight": np.concatenate([part["weight"] for part in drawn]),
             "versions": tuple(stage[rows] for stage in self.spoilt.statistics),
             "pictures": self.spoilt.pictures[rows],
             "moments": self.spoilt.moments[rows],

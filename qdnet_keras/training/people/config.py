@@ -52,22 +52,26 @@ class PeopleDataSection(Section):
 
 
 class BatchSection(Section):
-    """Pictures of a batch: photographs in all versions, of the first set, of each other set."""
+    """Photographs of a batch, in all versions; pictures of the first and of each other set, each
+    in two views.
+    """
 
     photographs: Count = 6
-    first: Count = 48
-    other: Count = 12
+    first: Count = 32
+    other: Count = 16
 
 
 class PeopleLossSection(Section):
     """Weights of `JointTraining`; scores are in standard deviations of the first set's votes.
 
-    `published` is the weight of published votes beside a picture's own. `margin` is by how much an
+    `published` is the weight of published votes beside what the first set's people would say, where
+    a picture has no vote. `margin` is by how much an
     edit of strength 1 lowers the score at least. One pixel in `stride`, each way, is compared.
     """
 
-    published: NonNegative = 0.6
+    published: NonNegative = 1.0
     score: NonNegative = 3.0
+    steady: NonNegative = 1.0
     spoilt: NonNegative = 0.45
     order: NonNegative = 1.0
     margin: NonNegative = 0.5

@@ -1,6 +1,7 @@
 """What is learnt at once from votes and from spoilt photographs, one batch a step.
 
-votes        −E[log q(y|z)] of pictures with labels
+votes        −E[log q(y|z)] of pictures with labels, and of another view of each
+steady       a picture and its view score alike
 spoilt       the same of spoilt photographs, whose label is at least a margin below their own
 order        a photograph's score lies above those of its spoilt versions, by the margin
 kl           KL(p(z|x) ‖ N(0, I))
@@ -21,7 +22,7 @@ from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.tone import change_between
 from qdnet_keras.training.people.config import PeopleLossSection
 
-TERMS = ("votes", "spoilt", "order", "kl", "reconstruction", "swap", "restoration")
+TERMS = ("votes", "steady", "spoilt", "order", "kl", "reconstruction", "swap", "restoration")
 STEEPNESS = 4.0  # of the order's logistic loss
 
 
@@ -57,10 +58,18 @@ class JointTraining(keras.Model):
     def terms(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
         """The terms, averaged over a batch."""
         terms, kl_spoilt = self._of_spoilt(batch, training)
-        loc, scale = self.network.posterior(batch["statistics"], dropped=training)
+        statistics = [ops.reshape(stage, (-1, stage.shape[-1])) for stage in batch["statistics"]]
+        loc, scale = self.network.posterior(statistics, dropped=training)
         score = self.network.scorer(self._sample(loc, scale, training), training=training)
-        kl = (kl_spoilt + ops.mean(kl_divergence(loc, scale))) / 2.0
-        return {"votes": ops.mean(ops.square(score - batch["votes"])), **terms, "kl": kl}
+        score, weight = ops.reshape(score, (-1, 2)), batch["weight"]
+        error = ops.mean(ops.square(score - batch["votes"][:, None]), axis=-1)
+        steps = ops.square(score[:, 0] - score[:, 1])
+        return {
+            "votes": ops.mean(weight * error),
+            "steady": ops.mean(weight * steps),
+            **terms,
+            "kl": (kl_spoilt + ops.mean(kl_divergence(loc, scale))) / 2.0,
+        }
 
     def total(self, terms: dict[str, Any], step: Any) -> Any:
         """Weighted sum of the terms at an optimiser step."""
@@ -68,6 +77,7 @@ class JointTraining(keras.Model):
         warmup = ops.minimum(1.0, ops.cast(step, "float32") / self.kl_warmup)
         return (
             weights.score * terms["votes"]
+            + weights.steady * terms["steady"]
             + weights.spoilt * terms["spoilt"]
             + weights.order * terms["order"]
             + weights.beta * warmup * terms["kl"]

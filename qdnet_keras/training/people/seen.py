@@ -19,6 +19,7 @@ from qdnet_keras.synthesis.edits import apply_edits, draw_edits
 from qdnet_keras.training.people.config import PeopleDataSection
 from qdnet_keras.training.people.rows import Rows
 
+MIN_SIDE = 32  # pixels, of a view
 CONTENTS = range(GridDecoder.LAST_STAGE, 6)  # stages that the decoder takes tones from
 
 
@@ -33,14 +34,19 @@ def split_stages(model: QDNet, statistics: np.ndarray) -> list[np.ndarray]:
 
 
 def see_pictures(
-    model: QDNet, manifest: Manifest, folder: Path, long_side: int
-) -> list[np.ndarray]:
-    """Statistics of all pictures of a set, float32 `[count, channels]` a stage.
+    model: QDNet, manifest: Manifest, folder: Path, long_side: int, seed: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Statistics of all pictures of a set, and of another view of each, see `other_view`.
+
+    Returns:
+        Two lists of float32 `[count, channels]`, an item a stage.
 
     Raises:
         ImageError: If a picture cannot be read.
     """
-    rows = Rows(folder, len(manifest), {"statistics": ((sum(stage_widths(model)),), "float32")})
+    width = sum(stage_widths(model))
+    columns = dict.fromkeys(("statistics", "views"), ((width,), "float32"))
+    rows = Rows(folder, len(manifest), columns)
 
     @tf.function(input_signature=[graphs.PICTURES])
     def see(image):
@@ -50,9 +56,35 @@ def see_pictures(
     progress.update(rows.done)
     files = [rendering.file for rendering in manifest.renderings[rows.done :]]
     for batch in same_size_batches(files, long_side):
-        rows.add({"statistics": see(batch).numpy()})
+        views = other_view(batch, np.random.default_rng([seed, rows.done]))
+        rows.add({"statistics": see(batch).numpy(), "views": see(views).numpy()})
         progress.update(rows.done)
-    return split_stages(model, np.array(rows.arrays["statistics"]))
+    seen, views = (split_stages(model, np.array(rows.arrays[name])) for name in columns)
+    return seen, views
+
+
+def other_view(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The pictures turned, made smaller and compressed: what people would like as much.
+
+    All are turned by the same quarter turns and made smaller by the same factor, down to half;
+    each is compressed as JPEG of its own quality, 60 at least.
+
+    Args:
+        pictures: float32 `[count, height, width, 3]` in 0..1.
+    """
+    turns, smaller = random.integers(4), random.uniform(0.5, 1.0)
+    return np.stack([_view(picture, turns, smaller, random) for picture in pictures])
+
+
+def _view(
+    picture: np.ndarray, turns: int, smaller: float, random: np.random.Generator
+) -> np.ndarray:
+    size = [max(MIN_SIDE, round(smaller * side)) for side in picture.shape[1::-1]]
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    turned = cv2.cvtColor(np.rot90(from_float(small, np.uint8), turns).copy(), cv2.COLOR_RGB2BGR)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(60, 100))]
+    file = cv2.imencode(".jpg", turned, quality)[1]
+    return to_float(cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
 
 
 class Spoilt:

@@ -33,15 +33,20 @@ class Sources(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Pictures, and what the posterior sees of them, float32 `[count, channels]` a stage."""
+    """Pictures, and what the posterior sees of them, float32 `[count, channels]` a stage.
+
+    `views` is what it sees of them turned, smaller and compressed.
+    """
 
     manifest: Manifest
     statistics: list[np.ndarray]
+    views: list[np.ndarray]
 
     def where(self, chosen: Sequence[bool]) -> "Pictures":
         """Those for which `chosen` is true."""
         indices = np.flatnonzero(chosen)
-        return Pictures(self.manifest.subset(indices), [s[indices] for s in self.statistics])
+        statistics, views = ([s[indices] for s in part] for part in (self.statistics, self.views))
+        return Pictures(self.manifest.subset(indices), statistics, views)
 
     def split(self, name: str) -> "Pictures":
         return self.where([rendering.split == name for rendering in self.manifest.renderings])
@@ -84,8 +89,9 @@ def see(model: QDNet, sources: Sources, config: PeopleConfig, folder: Path) -> S
     start_run(folder, "pictures.csv", "\n".join(["file,mos,split", *lines]) + "\n", resume=True)
 
     def of(manifest: Manifest, name: str) -> Pictures:
-        statistics = see_pictures(model, manifest, folder / name, options.long_side)
-        return Pictures(manifest, statistics)
+        return Pictures(
+            manifest, *see_pictures(model, manifest, folder / name, options.long_side, seed)
+        )
 
     files = [rendering.file for rendering in (*training, *held_out)]
     return Seen(

@@ -30,7 +30,7 @@ from qdnet_keras.training.people.batches import Batches, Labelled
 from qdnet_keras.training.people.config import PeopleConfig
 from qdnet_keras.training.people.finish import calibrate, locate, remember
 from qdnet_keras.training.people.joint import JointTraining
-from qdnet_keras.training.people.sources import Seen, Sources, see
+from qdnet_keras.training.people.sources import Pictures, Seen, Sources, see
 from qdnet_keras.training.people.teachers import (
     PublishedTeacher,
     VoteTeacher,
@@ -104,17 +104,18 @@ def _lessons(
         sources.statistics, sources.published.mos, renderings.statistics[published_stage]
     )
 
-    def labelled(statistics: list[np.ndarray], own: np.ndarray | None = None) -> Labelled:
-        own = votes(statistics[:stages]) if own is None else own
-        said = published(statistics[published_stage])
-        return Labelled(statistics, together(own, said, config.loss.published))
+    def said(statistics: list[np.ndarray]) -> np.ndarray:
+        opinions = votes(statistics[:stages]), published(statistics[published_stage])
+        return together(*opinions, config.loss.published)
 
-    sets = [labelled(first.statistics, standardised(first.manifest.mos))]
-    for statistics, mos in ((other.statistics, other.manifest.mos) for other in others):
-        sets.append(labelled(statistics, votes.link(statistics[:stages], mos)))
-    sets.append(labelled(renderings.statistics))
-    labels = labelled(seen.spoilt.statistics).labels
-    labels = labels.reshape(seen.spoilt.count, seen.spoilt.versions)
+    def labelled(pictures: Pictures, labels: np.ndarray) -> Labelled:
+        return Labelled(pictures.statistics, pictures.views, labels.astype("float32"))
+
+    sets = [labelled(first, standardised(first.manifest.mos))]
+    for other in others:
+        sets.append(labelled(other, votes.link(other.statistics[:stages], other.manifest.mos)))
+    sets.append(labelled(renderings, said(renderings.statistics)))
+    labels = said(seen.spoilt.statistics).reshape(seen.spoilt.count, seen.spoilt.versions)
     numbers = np.split(np.arange(seen.spoilt.count), [seen.spoilt.count - seen.held_out])
     training, validation = (
         Batches(sets, seen.spoilt, labels, part, config.batch) for part in numbers

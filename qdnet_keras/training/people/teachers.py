@@ -3,8 +3,8 @@
 Sets ask different people different questions, and no set has votes for spoilt photographs. One
 regression learns the first set's votes from what the encoder says, and puts the votes of other sets
 on the first set's scale; another learns votes of tone-mapped pictures from published statistics,
-whose pictures need not be there. A label is a picture's vote, or what the first regression says
-where it has none, and the second with a smaller weight.
+whose pictures need not be there. A label is a picture's vote; where it has none, what both
+regressions say.
 """
 
 import math
