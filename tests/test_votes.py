@@ -114,7 +114,24 @@ def test_statistics_have_no_pictures_until_they_are_put_there(tmp_path):
     assert len(read_manifest(tmp_path / "out")) == 2
 
 
+def test_pictures_held_out_do_not_depend_on_the_others(tmp_path):
+    folder = tmp_path / "copy"
+    for number in range(20):
+        picture(folder / "Images" / f"{number}.jpg")
+    lines = [f"{number}.jpg,{number},1" for number in range(20)]
+    test = []
+    for order in (lines, lines[::-1]):
+        (folder / "labels.csv").write_text("\n".join(["file,mos,mos_std", *order]))
+        import_votes("clive", folder, tmp_path / "out", test=0.2, force=True)
+        manifest = read_manifest(tmp_path / "out")
+        test.append({r.file.name for r in manifest.renderings if r.split == "test"})
+        assert {r.split for r in manifest.renderings} == {"test", "train"}
+    assert test[0] == test[1] and len(test[0]) == 4
+
+
 def test_refusals(biq, tmp_path):
+    with pytest.raises(DataError, match="leave --test out"):
+        import_votes("biq2021", biq, tmp_path / "out", test=0.2)
     with pytest.raises(DataError, match="is not a folder"):
         import_votes("biq2021", tmp_path / "none", tmp_path / "out")
     for name in SOURCES:

@@ -25,6 +25,15 @@ def run(
         Path, typer.Argument(metavar="FOLDER", help="The source as its authors publish it.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for labels.csv and TERMS.md.")],
+    test: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            max=0.9,
+            help="Share of pictures to hold out as test split.",
+        ),
+    ] = 0.0,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +48,7 @@ def run(
     """
     from qdnet_keras.data.votes import import_votes
 
-    votes = import_votes(source, folder, out, force=force)
+    votes = import_votes(source, folder, out, test=test, force=force)
     mos = [rendering.mos for rendering in votes.renderings]
     low, mean, high = min(mos), sum(mos) / len(mos), max(mos)
     if as_json:

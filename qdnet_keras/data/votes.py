@@ -16,9 +16,10 @@ from scipy.io import loadmat
 
 from qdnet_keras.data.espl import read_espl
 from qdnet_keras.data.labels import COLUMNS, ImageFinder, Scale, parse_scores, read_labels
-from qdnet_keras.data.manifest import Rendering, checked
+from qdnet_keras.data.manifest import Manifest, Rendering, checked
 from qdnet_keras.data.published_statistics import COLUMNS as STATISTICS
 from qdnet_keras.data.published_statistics import read_statistics
+from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import DataError, ImageError, OutputError
 from qdnet_keras.files import csv_rows, read_text, write_table, write_text
 from qdnet_keras.photos.files import read_photo
@@ -51,7 +52,9 @@ class Source(NamedTuple):
     terms: str
 
 
-def import_votes(name: str, folder: str | Path, out: str | Path, *, force: bool = False) -> Votes:
+def import_votes(
+    name: str, folder: str | Path, out: str | Path, *, test: float = 0.0, force: bool = False
+) -> Votes:
     """Writes `labels.csv` and `TERMS.md` for a source of votes.
 
     Every picture is decoded once; those that are missing or damaged are left out.
@@ -60,10 +63,13 @@ def import_votes(name: str, folder: str | Path, out: str | Path, *, force: bool 
         name: One of `SOURCES`.
         folder: The source as its authors publish it.
         out: Folder for the two files, made where it is missing.
+        test: Share of the pictures, 0..1, that get the split `test` and are never learnt from. The
+            choice depends on nothing but their names.
         force: Overwrite an earlier import.
 
     Raises:
-        DataError: If the folder is not in the source's form, or no picture can be used.
+        DataError: If the folder is not in the source's form, no picture can be used, or the source
+            has a test split of its own.
         OutputError: If `out` holds a manifest already, or cannot be written.
     """
     source, folder, out = SOURCES[name], Path(folder).absolute(), Path(out)
@@ -75,6 +81,8 @@ def import_votes(name: str, folder: str | Path, out: str | Path, *, force: bool 
     if votes.numbers is None:
         _leave_damaged_out(votes)
     checked(votes.renderings, folder, Scale(0, 100))
+    if test:
+        _hold_out(source, folder, votes, test)
     write_text(out / TERMS, _terms(source, folder, votes))
     write_table(out / LABELS, (*COLUMNS, *votes.columns), _rows(votes))
     return votes
@@ -164,6 +172,13 @@ def _leave_damaged_out(votes: Votes) -> None:
         else:
             votes.left_out[rendering.file.name] = reason
     votes.renderings = sound
+
+
+def _hold_out(source: Source, folder: Path, votes: Votes, share: float) -> None:
+    if votes.renderings[0].split is not None:
+        raise DataError(f"{source.title} has a test split of its own; leave --test out.")
+    manifest = Manifest(tuple(votes.renderings), folder)
+    votes.renderings = list(assign_splits(manifest, val=0.0, test=share).renderings)
 
 
 def _rows(votes: Votes) -> Iterable[tuple[Any, ...]]:

@@ -91,14 +91,33 @@ class JointTraining(keras.Model):
         return list(self.trackers.values())
 
     def _of_spoilt(self, batch: dict[str, Any], training: bool) -> tuple[dict[str, Any], Any]:
+        network = self.network
+        description = network.posterior.describe(batch["versions"], dropped=training)
+        loc, scale = network.posterior.locate(description)
+        z = self._sample(loc, scale, training)
+        count = ops.shape(batch["labels"])[1]
+        score = ops.reshape(network.scorer(z, training=training), (-1, count))
+        margin = self.options.margin * batch["strength"][:, 1:]
+        below = score[:, :1] - score[:, 1:] - margin
+        label = ops.minimum(batch["labels"][:, 1:], batch["labels"][:, :1] - margin)
+        terms = {
+            "spoilt": ops.square(score[:, 1:] - label),
+            "order": ops.softplus(-STEEPNESS * below) / STEEPNESS,
+            **self._rendered(batch, description, loc, z, training),
+        }
+        terms = {name: ops.mean(values) for name, values in terms.items()}
+        return terms, ops.mean(kl_divergence(loc, scale))
+
+    def _rendered(
+        self, batch: dict[str, Any], description: Any, loc: Any, z: Any, training: bool
+    ) -> dict[str, Any]:
+        weights = self.options
+        if not (weights.reconstruction or weights.swap or weights.restoration):
+            return dict.fromkeys(("reconstruction", "swap", "restoration"), ops.zeros(()))
         network, decoder = self.network, self.network.decoder
         pictures = ops.cast(batch["pictures"], "float32") / 255.0
         mean, std = ops.split(batch["moments"][:, None, None, :], 2, axis=-1)
         contents = self._contents((pictures - mean) / std, batch["contents"])
-        description = network.posterior.describe(batch["versions"], dropped=training)
-        loc, scale = network.posterior.locate(description)
-        z = self._sample(loc, scale, training)
-
         tones = decoder.draw(contents, z)
         partner = decoder.draw(contents, ops.take(z, batch["partner"], axis=0))
         best = network.restorer(description, ops.stop_gradient(loc))
@@ -112,21 +131,12 @@ class JointTraining(keras.Model):
             return decoder.rerender(seen, change_between(tones, new), content, pixels, size)
 
         count = ops.shape(batch["labels"])[1]
-        score = ops.reshape(network.scorer(z, training=training), (-1, count))
-        margin = self.options.margin * batch["strength"][:, 1:]
-        below = score[:, :1] - score[:, 1:] - margin
-        label = ops.minimum(batch["labels"][:, 1:], batch["labels"][:, :1] - margin)
-        terms = {
-            "spoilt": ops.square(score[:, 1:] - label),
-            "order": ops.softplus(-STEEPNESS * below) / STEEPNESS,
+        photographs = ops.repeat(seen[::count], count, axis=0)
+        return {
             "reconstruction": reconstruction(seen, decoder(contents, z, pixels=pixels)),
             "swap": reconstruction(ops.take(seen, batch["partner"], axis=0), changed(partner)),
-            "restoration": reconstruction(
-                ops.repeat(seen[::count], count, axis=0), changed(restored)
-            ),
+            "restoration": reconstruction(photographs, changed(restored)),
         }
-        terms = {name: ops.mean(values) for name, values in terms.items()}
-        return terms, ops.mean(kl_divergence(loc, scale))
 
     def _contents(self, picture: Any, coarse: Any) -> list[Any]:
         """As `QDNet.split` gives them; those that the grid head does not look at are None."""
