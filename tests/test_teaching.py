@@ -22,7 +22,7 @@ from qdnet_keras.training.people.config import load_people_config
 from qdnet_keras.training.people.finish import calibrate, locate
 from qdnet_keras.training.people.rows import Rows
 from qdnet_keras.training.people.sources import Sources
-from qdnet_keras.training.people.teachers import VoteTeacher, together
+from qdnet_keras.training.people.teachers import VoteTeacher, link, together
 
 SETTINGS = (
     "data.liked_part=null",
@@ -236,7 +236,7 @@ def test_partners_are_other_versions_of_the_same_photograph(taught, sources, con
     spoilt = seen.see_spoilt(model, files, tmp_path, config.data, 0)
     views = [stage + 100 for stage in spoilt.statistics]
     first = Labelled(spoilt.statistics, views, np.arange(12.0, dtype="float32"))
-    sets = [first, first._replace(labels=first.labels / 6)]
+    sets = [first, first]
     batches = Batches(sets, spoilt, np.zeros((4, 3)), np.arange(4), config.batch)
     chosen = np.array([2, 0])
     batch = batches.get(np.random.default_rng(0), chosen)
@@ -244,12 +244,9 @@ def test_partners_are_other_versions_of_the_same_photograph(taught, sources, con
     assert (batch["partner"] != own).all() and (batch["partner"] // 3 == own // 3).all()
     np.testing.assert_array_equal(batch["pictures"][3:], spoilt.pictures[:3])
     assert len(batch["votes"]) == config.batch.first + config.batch.other
-    votes = batch["votes"].copy()
-    votes[config.batch.first :] *= 6
-    for (row, view), vote in zip(batch["statistics"][0], votes, strict=True):
-        np.testing.assert_array_equal(row, spoilt.statistics[0][round(vote)])
+    for (row, view), vote in zip(batch["statistics"][0], batch["votes"], strict=True):
+        np.testing.assert_array_equal(row, spoilt.statistics[0][int(vote)])
         np.testing.assert_array_equal(view, row + 100)
-    np.testing.assert_allclose(batch["weight"][-1], 36 * batch["weight"][0], rtol=1e-5)
 
 
 def test_another_view_is_the_picture_turned_smaller_and_compressed():
@@ -266,15 +263,16 @@ def test_another_view_is_the_picture_turned_smaller_and_compressed():
         np.testing.assert_allclose(upright.mean((0, 1)), picture.mean((0, 1)), atol=0.02)
 
 
-def test_votes_of_another_set_take_the_place_that_the_first_set_gives_its_pictures():
+def test_votes_of_a_set_take_the_place_that_the_regressions_give_its_pictures():
     rng = np.random.default_rng(0)
     first, other = rng.normal(0, 1, (200, 3)), rng.normal(1, 0.5, (100, 3))
     teacher = VoteTeacher([first.astype("float32")], (50 + 10 * first[:, 0]).astype("float32"))
-    linked = teacher.link([other.astype("float32")], 3 + 0.1 * other[:, 0])
     said = teacher([other.astype("float32")])
-    assert np.corrcoef(linked, other[:, 0])[0, 1] == pytest.approx(1)
+    mos = 3 + 0.1 * other[:, 0]
+    linked = link(mos, said, unit=2.0)
+    assert np.corrcoef(linked, mos)[0, 1] == pytest.approx(1)
     assert linked.mean() == pytest.approx(said.mean(), abs=1e-4)
-    assert 0.7 < linked.mean() < 1.2 and 0.35 < linked.std() < 0.65
+    assert 0.7 < linked.mean() < 1.2 and linked.std() == pytest.approx(said.std() / 2, rel=1e-4)
     np.testing.assert_allclose(together(linked, linked, 0.75), linked * 1.75 / 1.25, rtol=1e-5)
 
 

@@ -9,8 +9,6 @@ import tensorflow as tf
 from qdnet_keras.training.people.config import BatchSection
 from qdnet_keras.training.people.seen import Spoilt
 
-LEAST_VARIANCE = 0.1  # of labels
-
 
 class Labelled(NamedTuple):
     """Pictures with labels.
@@ -26,17 +24,12 @@ class Labelled(NamedTuple):
     labels: np.ndarray
 
     def draw(self, random: np.random.Generator, count: int) -> dict[str, Any]:
-        """`count` pictures, each as `[itself, its view]`, and how much an error counts.
-
-        Sets whose labels spread less count as much: errors are taken relative to the spread.
-        """
+        """`count` pictures, each as `[itself, its view]`."""
         indices = random.integers(0, len(self.labels), count)
         stages = zip(self.statistics, self.views, strict=True)
-        weight = 1.0 / max(float(self.labels.var()), LEAST_VARIANCE)
         return {
             "statistics": [np.stack([own[indices], view[indices]], 1) for own, view in stages],
             "votes": self.labels[indices],
-            "weight": np.full(count, weight, "float32"),
         }
 
 
@@ -75,7 +68,6 @@ class Batches:
         return {
             "statistics": tuple(np.concatenate(stage) for stage in stages),
             "votes": np.concatenate([part["votes"] for part in drawn]),
-            "weight": np.concatenate([part["weight"] for part in drawn]),
             "versions": tuple(stage[rows] for stage in self.spoilt.statistics),
             "pictures": self.spoilt.pictures[rows],
             "moments": self.spoilt.moments[rows],

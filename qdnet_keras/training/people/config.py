@@ -57,8 +57,8 @@ class BatchSection(Section):
     """
 
     photographs: Count = 6
-    first: Count = 32
-    other: Count = 16
+    first: Count = 48
+    other: Count = 12
 
 
 class PeopleLossSection(Section):
@@ -88,14 +88,14 @@ class CalibrationSection(Section):
     have; it sets how far they spread, and how wide their intervals are. `bank` is its size.
     """
 
-    agreement: Share = 0.62
+    agreement: Share = 0.68
     bank: Count = 1024
 
 
 class PeopleTrainSection(Section):
     """Length and seed."""
 
-    epochs: Count = 24
+    epochs: Count = 10
     steps_per_epoch: Count = 250
     seed: int = 0
 

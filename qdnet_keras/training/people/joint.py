@@ -61,12 +61,10 @@ class JointTraining(keras.Model):
         statistics = [ops.reshape(stage, (-1, stage.shape[-1])) for stage in batch["statistics"]]
         loc, scale = self.network.posterior(statistics, dropped=training)
         score = self.network.scorer(self._sample(loc, scale, training), training=training)
-        score, weight = ops.reshape(score, (-1, 2)), batch["weight"]
-        error = ops.mean(ops.square(score - batch["votes"][:, None]), axis=-1)
-        steps = ops.square(score[:, 0] - score[:, 1])
+        score = ops.reshape(score, (-1, 2))
         return {
-            "votes": ops.mean(weight * error),
-            "steady": ops.mean(weight * steps),
+            "votes": ops.mean(ops.square(score - batch["votes"][:, None])),
+            "steady": ops.mean(ops.square(score[:, 0] - score[:, 1])),
             **terms,
             "kl": (kl_spoilt + ops.mean(kl_divergence(loc, scale))) / 2.0,
         }

@@ -34,7 +34,7 @@ from qdnet_keras.training.people.sources import Pictures, Seen, Sources, see
 from qdnet_keras.training.people.teachers import (
     PublishedTeacher,
     VoteTeacher,
-    standardised,
+    link,
     together,
 )
 from qdnet_keras.training.release import agreement
@@ -111,9 +111,11 @@ def _lessons(
     def labelled(pictures: Pictures, labels: np.ndarray) -> Labelled:
         return Labelled(pictures.statistics, pictures.views, labels.astype("float32"))
 
-    sets = [labelled(first, standardised(first.manifest.mos))]
-    for other in others:
-        sets.append(labelled(other, votes.link(other.statistics[:stages], other.manifest.mos)))
+    opinions = [said(pictures.statistics) for pictures in (first, *others)]
+    sets = [
+        labelled(pictures, link(pictures.manifest.mos, opinion, opinions[0].std()))
+        for pictures, opinion in zip((first, *others), opinions, strict=True)
+    ]
     sets.append(labelled(renderings, said(renderings.statistics)))
     labels = said(seen.spoilt.statistics).reshape(seen.spoilt.count, seen.spoilt.versions)
     numbers = np.split(np.arange(seen.spoilt.count), [seen.spoilt.count - seen.held_out])

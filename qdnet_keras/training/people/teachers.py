@@ -1,10 +1,9 @@
 """What scores are learnt from: votes of several sets, and what two regressions make of them.
 
 Sets ask different people different questions, and no set has votes for spoilt photographs. One
-regression learns the first set's votes from what the encoder says, and puts the votes of other sets
-on the first set's scale; another learns votes of tone-mapped pictures from published statistics,
-whose pictures need not be there. A label is a picture's vote; where it has none, what both
-regressions say.
+regression learns the first set's votes from what the encoder says, another learns votes of
+tone-mapped pictures from published statistics, whose pictures need not be there. A label is what
+both say together, or a picture's vote, whose set has the mean and the spread of what both say.
 """
 
 import math
@@ -31,8 +30,6 @@ class VoteTeacher:
 
     def __init__(self, statistics: list[np.ndarray], mos: np.ndarray):
         self.regression = KernelTeacher(statistics, standardised(mos), pictures=0)
-        own = self(statistics)
-        self.spread = float(own.std())
 
     def __call__(self, statistics: list[np.ndarray]) -> np.ndarray:
         """Standardised votes that the first set's people would give, float32 `[count]`."""
@@ -41,15 +38,6 @@ class VoteTeacher:
             for start in range(0, len(statistics[0]), AT_ONCE)
         ]
         return np.concatenate([np.asarray(part) for part in parts])
-
-    def link(self, statistics: list[np.ndarray], mos: np.ndarray) -> np.ndarray:
-        """Votes of another set on the first set's scale, `[count]`.
-
-        Their mean, and their spread against the first set's, become those of what the regression
-        says of both.
-        """
-        said = self(statistics)
-        return standardised(mos) * said.std() / self.spread + said.mean()
 
 
 class PublishedTeacher:
@@ -73,6 +61,18 @@ class PublishedTeacher:
         """Standardised votes, within ±`LIMIT`, `[count]`."""
         said = self.regression.predict(statistics.astype("float64"))
         return np.clip((said - self.mean) / self.std, -LIMIT, LIMIT)
+
+
+def link(mos: np.ndarray, opinion: np.ndarray, unit: float) -> np.ndarray:
+    """Votes of a set on one scale with those of others, `[count]`; their order stays.
+
+    Args:
+        mos: The votes.
+        opinion: What the regressions say of the pictures together, see `together`: it gives the
+            votes their mean, and their spread.
+        unit: Standard deviation of `opinion` that becomes 1.
+    """
+    return standardised(mos) * opinion.std() / unit + opinion.mean()
 
 
 def together(votes: np.ndarray, published: np.ndarray, weight: float) -> np.ndarray:
