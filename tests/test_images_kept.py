@@ -212,6 +212,22 @@ def test_malformed_xmp_of_a_png_is_told():
     assert photo.notes == ("its XMP is damaged and was left out",)
 
 
+@pytest.mark.parametrize("chunk", [(b"PLTE", bytes(7)), (b"tRNS", bytes(3))])
+def test_odd_chunks_of_a_png_are_passed_over_in_silence(tmp_path, chunk):
+    rows = b"".join(b"\0" + row.tobytes() for row in noise(40, 64, 3, 8))
+    header = struct.pack(">IIBBBBB", 64, 40, 8, 2, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(png(header, zlib.compress(rows + b"more"), chunk))
+    program = (
+        "from qdnet_keras.photos.files import read_photo, write_photo\n"
+        "write_photo(read_photo('a.png'), 'b.png')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    with opened(tmp_path / "b.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), noise(40, 64, 3, 8))
+
+
 # --- JPEGs with less than they should have --------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """PNG: decoded and encoded by imagecodecs, its other chunks read and written here."""
 
 import binascii
+import logging
 import re
 import struct
 import zlib
@@ -26,6 +27,9 @@ _RAW_PROFILE = b"Raw profile type "  # where ImageMagick and older tools put met
 _INCH = 0.0254
 _SRGB_GAMMA, _SRGB_PRIMARIES = 45455, (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _MOST_BYTES = 1 << 26  # of a compressed text or profile
+
+# Photos with odd chunks are read all the same: libpng need not tell the user.
+logging.getLogger("imagecodecs").addHandler(logging.NullHandler())
 
 
 def decode_png(data: bytes) -> Photo:
