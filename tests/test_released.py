@@ -1,5 +1,6 @@
 """The released preset on the bundled photographs, whose scenes no training picture shows."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from photo_files import SRGB
+from PIL import Image, ImageCms
 from test_images_colour import SPACES, in_file, light, samples, to_xyz, wide
 
 from qdnet_keras import QDNet, enhance, load, score
@@ -104,6 +107,21 @@ def test_scores_and_renderings_are_those_of_the_srgb_twin(model, tmp_path):
     assert enhanced.reached
     write_photo(photo.with_rendered(enhanced.pixels), tmp_path / "out.png")
     assert score(tmp_path / "out.png", model).score == pytest.approx(expected - 4, abs=1.2)
+
+
+@pytest.mark.parametrize("space", ["adobe", "p3", "linear"])
+def test_8_bits_of_another_encoding_score_as_their_srgb_twin(model, space):
+    pixels = read_photo(SAMPLES / "bedroom_overexposed.jpg").pixels[::2, ::2]
+    profiles = (ImageCms.ImageCmsProfile(io.BytesIO(icc)) for icc in (wide(space), SRGB))
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    twin = np.asarray(
+        ImageCms.profileToProfile(
+            Image.fromarray(pixels), *profiles, renderingIntent=1, flags=flags
+        )
+    )
+    seen, expected = score(in_file("png", pixels, wide(space)), model), score(twin, model)
+    assert seen.score == pytest.approx(expected.score, abs=0.3)
+    assert seen.mos == pytest.approx(expected.mos, abs=0.05)
 
 
 def test_demo_writes_a_ladder_in_a_fresh_process(tmp_path):
