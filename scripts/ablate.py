@@ -28,7 +28,7 @@ from qdnet_keras.evaluation.ablations import ABLATIONS
 
 if TYPE_CHECKING:
     from qdnet_keras.data.manifest import Manifest
-    from qdnet_keras.data.pairs import ImageStore
+    from qdnet_keras.data.pictures import Pictures
     from qdnet_keras.model.qdnet import QDNet
     from qdnet_keras.training.config import Config
 
@@ -93,7 +93,7 @@ def everything(preset: str) -> "QDNet":
 
 def train(
     training: "Manifest",
-    store: "ImageStore",
+    store: "Pictures",
     config: "Config",
     common: Statistics,
     validation: tuple[Statistics, np.ndarray],
@@ -193,7 +193,7 @@ def ablate(
     picture: int,
 ) -> dict[str, dict[str, float]]:
     """Trains and judges what is not there yet; figures by name."""
-    from qdnet_keras.data.pairs import decode_images
+    from qdnet_keras.data.pairs import training_pictures
     from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.data.splits import assign_splits
     from qdnet_keras.model.enhancement import enhance_pixels
@@ -214,7 +214,7 @@ def ablate(
 
     encoder = encoder_alone(preset, out / "encoder")
     length = f"train.init={encoder}", "train.epochs=1", f"train.steps_per_epoch={steps}"
-    store = decode_images(training, WORKING_SIDE)
+    store = training_pictures(training, WORKING_SIDE)
     shown = read_photo(test.renderings[picture].file).srgb
     pictures, table = {"as it is": shown}, {}
     for name in chosen:

@@ -157,7 +157,7 @@ def training(
     import keras
     import tensorflow as tf
 
-    from qdnet_keras.data.pairs import decode_images, training_pairs
+    from qdnet_keras.data.pairs import training_pairs, training_pictures
     from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.data.splits import assign_splits
     from qdnet_keras.training.config import load_config
@@ -166,8 +166,8 @@ def training(
     settings = load_config(config)
     manifest = assign_splits(read_manifest(data)).select("train")
     start = time.perf_counter()
-    store = decode_images(manifest, settings.data.max_side)
-    print(f"decoding {len(manifest)} pictures once: {time.perf_counter() - start:.1f} s")
+    store = training_pictures(manifest, settings.data.max_side)
+    print(f"sizes of {len(manifest)} pictures: {time.perf_counter() - start:.1f} s")
     section = settings.data
     pairs = training_pairs(
         manifest, store, batch_size=section.batch_size, crop=section.crop, scale=section.scale

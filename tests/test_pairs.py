@@ -2,9 +2,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tifffile
 from PIL import Image
 
-from qdnet_keras.data.pairs import decode_images, training_pairs, whole_scenes
+from qdnet_keras.data.pairs import training_pairs, training_pictures, whole_scenes
+from qdnet_keras.data.pictures import Pictures
 from qdnet_keras.data.reading import read_csv
 from qdnet_keras.errors import DataError, ImageError
 
@@ -39,7 +42,7 @@ def coordinates(height, width, number=0):
 def take(manifest, count, **options):
     """The first batches as arrays."""
     options = {"batch_size": 2, "crop": 32, **options}
-    pairs = training_pairs(manifest, decode_images(manifest), **options)
+    pairs = training_pairs(manifest, training_pictures(manifest), **options)
     return list(islice(pairs.as_numpy_iterator(), count))
 
 
@@ -170,12 +173,12 @@ def test_small_pictures_are_enlarged(make):
 
 
 def test_pictures_of_several_sizes(make):
-    """Pictures of all shapes share one buffer; each comes out as it went in."""
+    """Each comes out as it went in."""
     sizes = [(40, 33), (32, 70), (55, 55)]
     manifest = make(
         {s: [coordinates(*size, i)] for i, (s, size) in enumerate(zip("abc", sizes, strict=True))}
     )
-    store = decode_images(manifest)
+    store = training_pictures(manifest)
     for number, size in enumerate(sizes):
         np.testing.assert_array_equal(store.get(number), coordinates(*size, number))
     for batch in take(manifest, 6):
@@ -186,7 +189,7 @@ def test_pictures_of_several_sizes(make):
 
 def test_long_sides_are_reduced(make):
     manifest = make({"a": [np.full((90, 120, 3), 77, np.uint8)]})
-    picture = decode_images(manifest, max_side=60).get(0)
+    picture = training_pictures(manifest, max_side=60).get(0)
     np.testing.assert_array_equal(picture, np.full((45, 60, 3), 77))
 
 
@@ -214,7 +217,7 @@ def test_whole_scenes(make):
 def test_scenes_of_two_sizes(make):
     manifest = make({"a": [noise(0), noise(1)], "b": [noise(2), noise(3, 40, 47)]})
     with pytest.raises(DataError) as caught:
-        decode_images(manifest)
+        training_pictures(manifest)
     for part in (str(manifest.source), "b0.png", "b1.png", "'b'"):
         assert part in str(caught.value)
 
@@ -223,4 +226,62 @@ def test_unreadable_picture(make):
     manifest = make({"a": [noise(0)]})
     manifest.renderings[0].file.write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"a0\.png"):
-        decode_images(manifest)
+        training_pictures(manifest)
+
+
+def test_a_picture_damaged_after_the_start_is_named(make):
+    manifest = make({"a": [noise(0)]})
+    pictures = training_pictures(manifest)
+    manifest.renderings[0].file.write_bytes(b"no picture")
+    pairs = training_pairs(manifest, pictures, batch_size=1, crop=32)
+    with pytest.raises(tf.errors.OpError):
+        next(iter(pairs))
+    assert isinstance(pictures.failure, ImageError) and "a0.png" in str(pictures.failure)
+
+
+# === Memory and files ===
+
+
+def test_what_stays_in_memory_is_bounded_and_the_last_used(make):
+    manifest = make({name: [noise(i)] for i, name in enumerate("abcd")})
+    files = [rendering.file for rendering in manifest.renderings]
+    each = 40 * 48 * 3
+    pictures = Pictures(files, max_side=512, cache_bytes=2 * each)
+    first = pictures.get(0)
+    assert pictures.get(0) is first
+    pictures.get(1)
+    pictures.get(0)
+    pictures.get(2)  # takes the place of 1
+    assert pictures.get(0) is first
+    files[1].unlink()
+    with pytest.raises(ImageError):
+        pictures.get(1)
+    assert sum(array.nbytes for array in pictures._cache.values()) <= 2 * each
+
+
+@pytest.mark.parametrize("max_side", [40, 64, 1024])
+def test_size_is_that_of_the_picture_read(tmp_path, max_side):
+    """Also of what is turned by EXIF and what Pillow cannot open."""
+    rng = np.random.default_rng(0)
+    files = []
+    for number, (height, width) in enumerate([(48, 64), (33, 300), (500, 34), (121, 77)]):
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number % 2 else 1
+        files.append(tmp_path / f"{number}.jpg")
+        Image.fromarray(pixels).save(files[-1], exif=exif)
+    files.append(tmp_path / "deep.tif")
+    deep = rng.integers(0, 65536, (70, 50, 3), np.uint16)
+    tifffile.imwrite(files[-1], deep, photometric="rgb", compression="zstd")
+    pictures = Pictures(files, max_side)
+    for index in range(len(files)):
+        assert pictures.size(index) == pictures.get(index).shape[:2]
+
+
+def test_examples_are_read_as_they_are_needed(make):
+    """A set that does not fit the memory trains all the same, from the same pairs."""
+    manifest = make({s: [noise(10 * i + j) for j in range(3)] for i, s in enumerate("abc")})
+    files = [rendering.file for rendering in manifest.renderings]
+    small = Pictures(files, max_side=1024, cache_bytes=0)
+    pairs = training_pairs(manifest, small, batch_size=2, crop=32)
+    assert_same(list(islice(pairs.as_numpy_iterator(), 6)), take(manifest, 6))

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from qdnet_keras import QDNet
 from qdnet_keras.cli import app
-from qdnet_keras.data.pairs import decode_images, training_pairs
+from qdnet_keras.data.pairs import training_pairs, training_pictures
 from qdnet_keras.data.reading import read_manifest
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
 from qdnet_keras.hubs.card import read_card
@@ -355,7 +355,7 @@ def test_what_is_frozen_is_not_trained(data, tiny_preset, freeze):
     encoder = model.encoder.variables
     others = [*model.posterior.variables, *model.scorer.variables, *model.decoder.variables]
     before = [[np.asarray(v) for v in group] for group in (encoder, others)]
-    pairs = training_pairs(manifest, decode_images(manifest), batch_size=2, crop=32)
+    pairs = training_pairs(manifest, training_pictures(manifest), batch_size=2, crop=32)
     model.fit(pairs, steps_per_epoch=1, verbose=0)
     changed, other = (
         {v.path for v, value in zip(group, values, strict=True) if np.any(np.asarray(v) != value)}

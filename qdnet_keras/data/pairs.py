@@ -5,87 +5,72 @@ step continues with exactly the examples it would have seen.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import tensorflow as tf
 
-from qdnet_keras.data.manifest import Manifest, Rendering
+from qdnet_keras.data.manifest import Manifest
+from qdnet_keras.data.pictures import Pictures
 from qdnet_keras.errors import DataError
 from qdnet_keras.photos.files import read_photo, working_copy
 
 
-@dataclass(frozen=True)
-class ImageStore:
-    """All pictures of a manifest, decoded once, as one flat buffer.
-
-    Attributes:
-        pixels: uint8 `[bytes]`, the pictures one after the other, rows of RGB.
-        offsets: int64 `[count]`, where each starts.
-        shapes: int32 `[count, 2]`, height and width.
-    """
-
-    pixels: tf.Tensor
-    offsets: tf.Tensor
-    shapes: tf.Tensor
-
-    def get(self, index: tf.Tensor) -> tf.Tensor:
-        """Picture `index`, uint8 `[height, width, 3]`."""
-        height, width = self.shapes[index, 0], self.shapes[index, 1]
-        size = tf.cast(height * width * 3, tf.int64)
-        flat = tf.slice(self.pixels, [self.offsets[index]], [size])
-        return tf.reshape(flat, [height, width, 3])
-
-
-def decode_images(manifest: Manifest, max_side: int = 1024) -> ImageStore:
-    """Reads every picture of the manifest into memory, long sides reduced to `max_side`.
+def training_pictures(manifest: Manifest, max_side: int = 1024) -> Pictures:
+    """The manifest's pictures, long sides reduced to `max_side`, for `training_pairs`.
 
     Raises:
-        ImageError: If a picture cannot be read.
+        DataError: If the renderings of a scene differ in size.
+        ImageError: If a picture is not there or is none.
     """
-
-    def decode(rendering: Rendering) -> np.ndarray:
-        copy = working_copy(read_photo(rendering.file).srgb, max_side)
-        return np.round(copy * 255.0).astype(np.uint8)
-
-    with ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(decode, manifest.renderings))
-    shapes = np.array([picture.shape[:2] for picture in pictures], np.int32)
-    _check_aligned(manifest, shapes)
-    sizes = np.array([picture.size for picture in pictures], np.int64)
-    pixels = np.empty(sizes.sum(), np.uint8)
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    for offset, picture in zip(offsets, pictures, strict=True):
-        pixels[offset : offset + picture.size] = picture.reshape(-1)
-    with tf.device("/CPU:0"):
-        return ImageStore(tf.constant(pixels), tf.constant(offsets), tf.constant(shapes))
-
-
-def _check_aligned(manifest: Manifest, shapes: np.ndarray) -> None:
+    pictures = Pictures([rendering.file for rendering in manifest.renderings], max_side)
     for scene, members in manifest.by_scene().items():
-        for other in members[1:]:
-            if (shapes[other] != shapes[members[0]]).any():
+        sizes = [pictures.size(member) for member in members]
+        for other, size in zip(members, sizes, strict=True):
+            if size != sizes[0]:
                 here, there = (manifest.renderings[i].file.name for i in (members[0], other))
                 raise DataError(
                     f"{manifest.source}: {here} and {there} show the scene {scene!r} at different "
                     "sizes; crop them alike or give them different scenes."
                 )
+    return pictures
 
 
-def _partners(manifest: Manifest) -> tf.RaggedTensor:
-    """For each rendering the others of its scene, or itself when it is alone."""
-    scenes = manifest.by_scene()
-    rows = []
-    for index, rendering in enumerate(manifest.renderings):
-        others = [other for other in scenes[rendering.scene] if other != index]
-        rows.append(others or [index])
-    return tf.ragged.constant(rows, dtype=tf.int32)
+class Draws:
+    """What is random about examples, by their number.
+
+    Args:
+        manifest: Renderings to draw from; each is x once an epoch, x̃ is another of its scene, or
+            itself when it is alone.
+        seed: Of order, partners and windows.
+    """
+
+    def __init__(self, manifest: Manifest, seed: int):
+        self.count = len(manifest)
+        self.seed = seed
+        self.scenes = manifest.by_scene()
+        self.scene_of = [rendering.scene for rendering in manifest.renderings]
+        self._order = lru_cache(maxsize=4)(self._shuffled)
+
+    def example(self, number: int) -> tuple[int, int, np.ndarray]:
+        """Index of x, index of x̃, and four numbers in 0..1: scale, top, left, flip."""
+        epoch, position = divmod(number, self.count)
+        index = int(self._order(epoch)[position])
+        draws = np.random.default_rng([self.seed, 1, number]).random(5)
+        members = self.scenes[self.scene_of[index]]
+        others = len(members) - 1
+        if not others:
+            return index, index, draws[1:]
+        place = int(draws[0] * others)
+        return index, members[place + (place >= members.index(index))], draws[1:]
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, 0, epoch]).permutation(self.count)
 
 
 def training_pairs(
     manifest: Manifest,
-    store: ImageStore,
+    pictures: Pictures,
     *,
     batch_size: int,
     crop: int,
@@ -96,62 +81,57 @@ def training_pairs(
     """Endless batches of pairs, same crop and flip for both pictures of a pair.
 
     Args:
-        manifest: Renderings to draw from; each is x once an epoch, x̃ is another of its scene.
-        store: Their decoded pictures.
+        manifest: See `Draws`.
+        pictures: Of the manifest, see `training_pictures`.
         batch_size: Pairs a batch.
         crop: Side of the square crops, pixels.
         scale: Range of the factor by which a crop is reduced (< 1) or enlarged (> 1) from its
             picture: a window of `crop / scale` pixels, at most the short side, becomes the crop.
-        seed: Seed of order, partners, crops and flips.
+        seed: See `Draws`.
         start_step: Number of batches to skip (those already trained on).
 
     Returns:
         Batches of `{"image", "pair"}` float32 `(batch_size, crop, crop, 3)` in 0..1 and
         `{"mos", "pair_mos"}` float32 `(batch_size,)`.
     """
-    count = len(manifest)
-    partners = _partners(manifest)
-    mos = tf.constant(manifest.mos)
+    draws = Draws(manifest, seed)
+    mos = manifest.mos.astype(np.float32)
+
+    def read(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        index, partner, places = draws.example(int(number))
+        both = _windows(pictures.get(index), pictures.get(partner), crop, scale, places)
+        return both, mos[[index, partner]]
 
     def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        epoch, position = number // count, number % count
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(count), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
+        # Equal numbers give equal pairs, so calls may run side by side.
+        outputs = [tf.uint8, tf.float32]
+        both, labels = tf.numpy_function(read, [number], outputs, stateful=False)
+        both = tf.cast(tf.ensure_shape(both, [2, None, None, 3]), tf.float32) / 255.0
+        both = tf.cond(
+            tf.equal(tf.shape(both)[1], crop),
+            lambda: both,
+            lambda: tf.image.resize(both, [crop, crop], antialias=True),
         )
-        index = order[position]
-        draws = tf.random.stateless_uniform(
-            [5], seed=tf.stack([tf.cast(seed, tf.int64) + 1, number])
-        )
-        others = partners[index]
-        partner = others[tf.cast(draws[0] * tf.cast(tf.size(others), tf.float32), tf.int32)]
-        image, pair = _crop_pair(store.get(index), store.get(partner), crop, scale, draws[1:])
-        return {"image": image, "pair": pair, "mos": mos[index], "pair_mos": mos[partner]}
+        both = tf.ensure_shape(tf.clip_by_value(both, 0.0, 1.0), [2, crop, crop, 3])
+        labels = tf.ensure_shape(labels, [2])
+        return {"image": both[0], "pair": both[1], "mos": labels[0], "pair_mos": labels[1]}
 
     dataset = tf.data.Dataset.counter(tf.cast(start_step * batch_size, tf.int64))
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
 
 
-def _crop_pair(
-    first: tf.Tensor, second: tf.Tensor, crop: int, scale: Sequence[float], draws: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    both = tf.stack([first, tf.ensure_shape(second, [None, None, 3])])
-    height, width = tf.shape(both)[1], tf.shape(both)[2]
-    factor = scale[0] + draws[0] * (scale[1] - scale[0])
-    window = tf.cast(tf.round(crop / factor), tf.int32)
-    window = tf.minimum(window, tf.minimum(height, width))
-    top = tf.cast(draws[1] * tf.cast(height - window + 1, tf.float32), tf.int32)
-    left = tf.cast(draws[2] * tf.cast(width - window + 1, tf.float32), tf.int32)
-    both = both[:, top : top + window, left : left + window]
-    both = tf.cond(draws[3] < 0.5, lambda: both, lambda: tf.reverse(both, [2]))
-    both = tf.cast(both, tf.float32) / 255.0
-    both = tf.cond(
-        tf.equal(window, crop),
-        lambda: both,
-        lambda: tf.image.resize(both, [crop, crop], antialias=True),
-    )
-    both = tf.ensure_shape(tf.clip_by_value(both, 0.0, 1.0), [2, crop, crop, 3])
-    return both[0], both[1]
+def _windows(
+    first: np.ndarray, second: np.ndarray, crop: int, scale: Sequence[float], places: np.ndarray
+) -> np.ndarray:
+    """The same square of both pictures, flipped alike, uint8 `[2, window, window, 3]`."""
+    height, width = first.shape[:2]
+    size, top, left, flip = places
+    window = min(round(crop / (scale[0] + size * (scale[1] - scale[0]))), height, width)
+    row, column = int(top * (height - window + 1)), int(left * (width - window + 1))
+    box = slice(row, row + window), slice(column, column + window)
+    both = np.stack([first[box], second[box]])
+    return both if flip < 0.5 else both[:, :, ::-1]
 
 
 def whole_scenes(manifest: Manifest, long_side: int) -> Iterator[dict[str, np.ndarray]]:

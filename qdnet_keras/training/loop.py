@@ -17,7 +17,8 @@ import json
 import math
 import os
 import platform
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ import keras
 import tensorflow as tf
 
 from qdnet_keras.data.manifest import Manifest
-from qdnet_keras.data.pairs import decode_images, training_pairs
+from qdnet_keras.data.pairs import training_pairs, training_pictures
+from qdnet_keras.data.pictures import Pictures
 from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
 from qdnet_keras.hubs.bundle import CARD
@@ -93,20 +95,22 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         _write_text(run / "scores.json", json.dumps(fit._asdict(), indent=2) + "\n")
         manager.save(checkpoint_number=0)
 
+    pictures = training_pictures(training, config.data.max_side)
     done = int(epoch)
     validate = [] if config.train.score_steps else [ScoreValidation(training, validation)]
-    model.fit(
-        _pairs(training, config, done * steps),
-        initial_epoch=done,
-        epochs=config.train.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,
-        callbacks=[
-            *validate,
-            keras.callbacks.TensorBoard(run / "tensorboard", profile_batch=0),
-            EpochRecord(run / "history.csv", done, epoch, manager),
-        ],
-    )
+    with _named_failures(pictures):
+        model.fit(
+            _pairs(training, pictures, config, done * steps),
+            initial_epoch=done,
+            epochs=config.train.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            callbacks=[
+                *validate,
+                keras.callbacks.TensorBoard(run / "tensorboard", profile_batch=0),
+                EpochRecord(run / "history.csv", done, epoch, manager),
+            ],
+        )
     reached = release(model, training, validation, calibrated=bool(config.train.score_steps))
     _write_text(run / "validation.json", json.dumps(reached, indent=2) + "\n")
     model.save_to_preset(run / "preset")
@@ -127,16 +131,27 @@ def write_run_card(preset: Path, model: QDNet, data: Path, reached: dict[str, fl
     _write_text(preset / CARD, write_card(card._replace(text=text), preset.name))
 
 
-def _pairs(training: Manifest, config: Config, start_step: int) -> tf.data.Dataset:
+def _pairs(
+    training: Manifest, pictures: Pictures, config: Config, start_step: int
+) -> tf.data.Dataset:
     return training_pairs(
         training,
-        decode_images(training, config.data.max_side),
+        pictures,
         batch_size=config.data.batch_size,
         crop=config.data.crop,
         scale=config.data.scale,
         seed=config.train.seed,
         start_step=start_step,
     )
+
+
+@contextmanager
+def _named_failures(pictures: Pictures) -> Iterator[None]:
+    """Lets the error of a picture that cannot be read out of TensorFlow's own."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise pictures.failure or error from None
 
 
 def fix_order_of_operations() -> None:
