@@ -91,13 +91,15 @@ class Batches:
 
     def once(self, seed: int) -> tf.data.Dataset:
         """All photographs once, for validation."""
+        starts = range(0, len(self.photographs), self.sizes.photographs)
 
         def batches() -> Iterator[dict[str, Any]]:
             random = np.random.default_rng(seed)
-            for start in range(0, len(self.photographs), self.sizes.photographs):
+            for start in starts:
                 yield self.get(random, self.photographs[start : start + self.sizes.photographs])
 
-        return self._dataset(batches)
+        counted = tf.data.experimental.assert_cardinality(len(starts))
+        return self._dataset(batches).apply(counted)
 
     def _dataset(self, batches: Any) -> tf.data.Dataset:
         example = self.get(np.random.default_rng(0), self.photographs[:1])
