@@ -47,6 +47,20 @@ Scale = Annotated[
         "converted to the score that it has here."
     ),
 ]
+DataSet = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with labels.csv or in the form of ESPL-LIVE HDR, or a .csv manifest.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="section.key=value", help="Change one value; may be repeated."),
+]
+AsOneJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object; progress goes to stderr.")
+]
 MosRange = Annotated[
     str | None,
     typer.Option(

@@ -11,7 +11,9 @@ import typer
 
 from qdnet_keras.cli.common import (
     AsJson,
+    DataSet,
     MosRange,
+    Overrides,
     import_tensorflow,
     load_model,
     parse_mos_range,
@@ -24,13 +26,7 @@ from qdnet_keras.errors import OutputError
 
 
 def run(
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Folder with labels.csv or in the form of ESPL-LIVE HDR, or a .csv manifest.",
-        ),
-    ],
+    data: DataSet,
     out: Annotated[
         Path, typer.Option(metavar="RUN", help="Folder for splits, predictions and tables.")
     ],
@@ -59,12 +55,7 @@ def run(
         str,
         typer.Option(metavar="scratch|refine|paper|tiny|FILE.yaml", help="For training QD-net."),
     ] = DEFAULT_CONFIG,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="section.key=value", help="Change one value; may be repeated."
-        ),
-    ] = None,
+    overrides: Overrides = None,
     preset: Annotated[
         str | None,
         typer.Option(help="Score with this preset, a name or folder, instead of training QD-net."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qdnet_keras.cli.common import import_tensorflow
+from qdnet_keras.cli.common import AsOneJson, Overrides, import_tensorflow
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.defaults import DEFAULT_TEACHING
 
@@ -38,18 +38,11 @@ def run(
     config: Annotated[
         str, typer.Option(metavar="people|FILE.yaml", help="Configuration.")
     ] = DEFAULT_TEACHING,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="section.key=value", help="Change one value; may be repeated."
-        ),
-    ] = None,
+    overrides: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same options where the run stopped.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object; progress goes to stderr.")
-    ] = False,
+    as_json: AsOneJson = False,
 ) -> None:
     """Teach a network from human votes of several sets and from spoilt photographs.
 

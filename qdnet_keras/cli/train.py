@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdnet_keras.cli.common import (
+    AsOneJson,
+    DataSet,
     MosRange,
+    Overrides,
     import_tensorflow,
     parse_mos_range,
 )
@@ -21,13 +24,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Folder with labels.csv or in the form of ESPL-LIVE HDR, or a .csv manifest.",
-        ),
-    ],
+    data: DataSet,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.")],
     config: Annotated[
         str | None,
@@ -37,18 +34,11 @@ def run(
         ),
     ] = None,
     mos_range: MosRange = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="section.key=value", help="Change one value; may be repeated."
-        ),
-    ] = None,
+    overrides: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object; progress goes to stderr.")
-    ] = False,
+    as_json: AsOneJson = False,
 ) -> None:
     """Train a network on scored renderings.
 

@@ -8,6 +8,7 @@ import typer
 
 from qdnet_keras.cli.common import (
     AsJson,
+    DataSet,
     Force,
     MosRange,
     Preset,
@@ -33,13 +34,7 @@ COLUMNS = ("file", "x", "y", "mos", "score", "scene", "operator")
 
 
 def run(
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Folder with labels.csv or in the form of ESPL-LIVE HDR, or a .csv manifest.",
-        ),
-    ],
+    data: DataSet,
     output: Annotated[
         Path,
         typer.Option(
