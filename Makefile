@@ -52,7 +52,7 @@ preset: $(VENV)/run.stamp
 	    --config refine --set train.init=runs/start/preset \
 	    --set train.score_steps=0 --set train.freeze=encoder \
 	    --set train.epochs=5 --set train.steps_per_epoch=400 \
-	    --set model.dropout=0.3 --set model.statistics_dropout=0.5 \
+	    --set 'model.picture_statistics=[tonal]' --set model.dropout=0.3 --set model.statistics_dropout=0.5 \
 	    --set loss.kl_warmup=0.05 --set loss.cycle=0.5 --set loss.cycle_start=0.25
 	$(BIN)/qdnet-keras train --data $(DATA) --out runs/refined --resume \
 	    --config refine --set train.init=runs/joined/preset

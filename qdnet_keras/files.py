@@ -190,6 +190,7 @@ def start_run(folder: Path, name: str, settings: str, resume: bool) -> None:
             raise OutputError(f"{folder} is not empty; choose another folder or add --resume.")
         if not stored.is_file() or stored.read_text(encoding="utf-8") != settings:
             raise OutputError(
-                f"{folder} was not made with these settings (see {stored}); choose another folder."
+                f"{folder} was not made with these settings (see {stored}); repeat those, or "
+                "choose another folder."
             )
     write_text(stored, settings)

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
-from qdnet_keras.errors import ConfigError
+from qdnet_keras.errors import ConfigError, PresetError
+from qdnet_keras.model.presets import read_preset_config
 from qdnet_keras.training.config import PRESET_CONFIGS, Config, load_config
 
 
@@ -178,3 +179,19 @@ def test_to_yaml_is_plain_yaml():
 def test_the_refining_configuration_starts_from_the_default_preset():
     assert load_config("refine").train.init == DEFAULT_PRESET
     assert DEFAULT_CONFIG in PRESET_CONFIGS
+
+
+def test_a_training_from_a_preset_has_its_network_but_for_what_is_said_otherwise():
+    preset = read_preset_config(DEFAULT_PRESET)["model"]
+    network = load_config("refine").model.model_dump(mode="json")
+    names = network.keys() & preset.keys() - {"dropout"}
+    assert len(names) >= 7
+    assert {name: network[name] for name in names} == {name: preset[name] for name in names}
+    other = load_config("refine", ["model.latent_dim=3", "model.posterior_units=5"])
+    assert (other.model.latent_dim, other.model.posterior_units) == (3, 5)
+    assert other.model.scorer_units == tuple(preset["scorer_units"])
+
+
+def test_a_training_from_no_preset_is_refused():
+    with pytest.raises(PresetError, match="There is no preset 'nothing'"):
+        load_config("refine", ["train.init=nothing"])

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import typer
 
 import qdnet_keras
 from qdnet_keras.cli import app
+from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_TEACHING
+from qdnet_keras.training.config import load_config
+from qdnet_keras.training.people.config import load_people_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,6 +53,35 @@ def parse(words: list[str]) -> None:
 def test_commands_that_are_shown_parse(page, line):
     _, *words = shlex.split(line)
     parse(words)
+
+
+def recipes() -> list[str]:
+    """Commands of this program that the Makefile runs."""
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    return re.findall(r"^\t\$\(BIN\)/(qdnet-keras .*)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", recipes(), ids=lambda line: line[:60])
+def test_commands_of_the_makefile_parse(line):
+    _, *words = shlex.split(line)
+    parse(words)
+
+
+def configured() -> list[list[str]]:
+    """Words of commands that are shown or run with `--set`."""
+    lines = [line for _, line in COMMANDS] + recipes()
+    return [shlex.split(line) for line in lines if " --set " in line]
+
+
+@pytest.mark.parametrize("words", configured(), ids=" ".join)
+def test_values_that_are_set_are_those_of_a_configuration(words):
+    name = words[words.index("--config") + 1] if "--config" in words else None
+    overrides = [word for before, word in pairwise(words) if before == "--set"]
+    kept = [word for word in overrides if not word.startswith("train.init=")]
+    if words[1] == "teach":
+        load_people_config(name or DEFAULT_TEACHING, kept)
+    else:
+        load_config(name or DEFAULT_CONFIG, kept)
 
 
 def test_a_command_with_an_unknown_option_does_not_parse():

@@ -98,6 +98,43 @@ def test_posterior_and_scorer_learn_and_nothing_else_does(taught, manifest):
     assert not model.posterior.trainable_variables and not model.scorer.trainable_variables
 
 
+def test_restorer_goes_with_the_posterior_that_it_reads(manifest):
+    """What a picture's restored quality lies beside its own stays, though the posterior changes."""
+    keras.utils.set_random_seed(0)
+    options = {"scorer_units": (8, 8, 8), "decoder_width": 16, "dropout": 0.0}
+    model = QDNet(toy_encoder(), latent_dim=4, posterior_units=8, **options)
+    model.build()
+    model.compile()
+    statistics = whole_picture_statistics(model, manifest)
+    model.posterior.adapt(statistics)
+    step = model.restorer.step
+    step.kernel.assign(np.random.default_rng(1).normal(0, 0.3, step.kernel.shape))
+
+    def moves():
+        description = model.posterior.describe(statistics)
+        loc, _ = model.posterior.locate(description)
+        return np.asarray(description), np.asarray(model.restorer(description, loc) - loc)
+
+    before, wanted = moves()
+    stale = model.restorer.get_weights()
+    fit_scores(model, manifest, steps=400, seed=0)
+    after, found = moves()
+    assert not np.allclose(before, after, atol=0.1)
+    model.restorer.set_weights(stale)
+    _, unlearnt = moves()
+
+    def error(moved):
+        return np.sqrt(np.square(moved - wanted).mean())
+
+    assert error(found) < 0.3 * min(error(unlearnt), wanted.std())
+    assert not model.restorer.trainable_variables
+
+
+def test_a_restorer_that_was_never_taught_stays_silent(taught):
+    model, _, _ = taught
+    assert not np.asarray(model.restorer.step.kernel).any()
+
+
 def test_interval_is_as_wide_as_labels_of_unseen_groups_need(taught, manifest):
     model, _, fit = taught
     loc, scale = posteriors(model, [rendering.file for rendering in manifest.renderings])

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qdnet_keras.errors import ConfigError
+from qdnet_keras.model.presets import read_preset_config
 
 PRESET_CONFIGS = ("paper", "refine", "scratch", "tiny")
 
@@ -28,7 +29,8 @@ class ModelSection(Section):
     """The network; see `qdnet_keras.QDNet` for each key.
 
     `network`, `taps` (those of ResNet50 by default), `pyramid` and `encoder_weights` describe the
-    encoder, see `qdnet_keras.model.encoder.Encoder`; a training from a preset has the preset's.
+    encoder, see `qdnet_keras.model.encoder.Encoder`. A training from a preset, `train.init`, has
+    the preset's encoder; other keys that are left out are the preset's too.
     """
 
     network: str = "ResNet50"
@@ -88,12 +90,14 @@ class OptimizerSection(Section):
 class TrainSection(Section):
     """Length, seed and precision.
 
-    `init` is a preset or folder whose weights are the start; parts (encoder, posterior, scorer,
-    decoder) that the model section makes otherwise start anew. `freeze` keeps its encoder as it is
-    (`encoder`: steps are cheaper) or only its BatchNorm layers (`norm`: for small batches).
+    `init` is a preset or folder whose network and weights are the start; parts (encoder,
+    posterior, restorer, scorer, decoder) that the model section makes otherwise start anew, and so
+    does a restorer that is not taught. `freeze` keeps the encoder as it is (`encoder`: steps are
+    cheaper) or only its BatchNorm layers (`norm`: for small batches).
 
-    With `score_steps` the encoder is kept too; posterior and scorer learn first, in so many steps,
-    from whole pictures (see `qdnet_keras.training.scores`), and the epochs teach the decoder alone.
+    With `score_steps` the encoder is kept too; posterior, scorer and restorer learn first, in so
+    many steps, from whole pictures (see `qdnet_keras.training.scores`), and the epochs teach the
+    decoder alone.
     """
 
     epochs: Count = 50
@@ -132,6 +136,7 @@ def load_config(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Conf
 
     Raises:
         ConfigError: If the file is missing or not YAML, a key is unknown or a value is wrong.
+        PresetError: If `train.init` is no preset.
     """
     return read_config(Config, PRESET_CONFIGS, name_or_file, overrides)
 
@@ -164,9 +169,20 @@ def read_config(
     for override in overrides:
         _apply_override(values, override)
     try:
-        return kind.model_validate(values)
+        kind.model_validate(values)
+        return kind.model_validate(_with_network_of_preset(values))
     except ValidationError as error:
         raise ConfigError(_explain(error, kind, source)) from error
+
+
+def _with_network_of_preset(values: dict[str, Any]) -> dict[str, Any]:
+    """Keys of the model that are left out, from the preset that a training starts from."""
+    init = values.get("train", {}).get("init")
+    if init is None:
+        return values
+    stored = read_preset_config(init)["model"]
+    network = {name: stored[name] for name in ModelSection.model_fields if name in stored}
+    return {**values, "model": {**network, **values.get("model", {})}}
 
 
 def _load_yaml(text: str | bytes, source: str) -> Any:

@@ -11,11 +11,8 @@ RUN/checkpoint/      model, optimiser, random state and epoch, replaced atomical
 RUN/preset/          the trained network, for `--preset RUN/preset`
 """
 
-import csv
-import io
 import json
 import math
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +27,8 @@ from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.data.pairs import training_pairs, training_pictures
 from qdnet_keras.data.pictures import Pictures
 from qdnet_keras.data.splits import assign_splits
-from qdnet_keras.errors import ConfigError, DataError, OutputError, QDNetError
+from qdnet_keras.errors import DataError, QDNetError
+from qdnet_keras.files import read_table, start_run, write_table, write_text
 from qdnet_keras.hubs.bundle import CARD
 from qdnet_keras.hubs.card import Card, Figure, describe, write_card
 from qdnet_keras.model.qdnet import QDNet
@@ -60,14 +58,14 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
 
     Raises:
         DataError, ImageError: If the data cannot be used.
-        OutputError: If `run` exists already and `resume` is false.
-        ConfigError: If `run` was started with another configuration.
+        OutputError: If `run` holds anything and `resume` is false, or another configuration.
         PresetError: If the start weights cannot be loaded.
         QDNetError: If the loss is no longer a number.
     """
     run = Path(run)
     fix_order_of_operations()
-    _prepare_run(run, config, resume)
+    start_run(run, "config.yaml", config.to_yaml(), resume)
+    write_versions(run)
     keras.utils.set_random_seed(config.train.seed)
     manifest = assign_splits(manifest, val=config.data.validation_fraction, seed=config.train.seed)
     training, validation = manifest.select("train"), manifest.select("val")
@@ -92,7 +90,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
     elif config.train.score_steps:
         fit = fit_scores(model, training, config.train.score_steps, config.train.seed)
-        _write_text(run / "scores.json", json.dumps(fit._asdict(), indent=2) + "\n")
+        write_text(run / "scores.json", json.dumps(fit._asdict(), indent=2) + "\n")
         manager.save(checkpoint_number=0)
 
     pictures = training_pictures(training, config.data.max_side)
@@ -112,7 +110,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
             ],
         )
     reached = release(model, training, validation, calibrated=bool(config.train.score_steps))
-    _write_text(run / "validation.json", json.dumps(reached, indent=2) + "\n")
+    write_text(run / "validation.json", json.dumps(reached, indent=2) + "\n")
     model.save_to_preset(run / "preset")
     write_run_card(run / "preset", model, manifest.source, reached)
     return model
@@ -128,7 +126,7 @@ def write_run_card(preset: Path, model: QDNet, data: Path, reached: dict[str, fl
     )
     card = Card(data=(name,), figures=figures)
     text = describe(card, preset.name, model.get_config())
-    _write_text(preset / CARD, write_card(card._replace(text=text), preset.name))
+    write_text(preset / CARD, write_card(card._replace(text=text), preset.name))
 
 
 def _pairs(
@@ -205,8 +203,7 @@ class EpochRecord(keras.callbacks.Callback):
         self.manager = manager
         self.rows: list[dict[str, Any]] = []
         if done:
-            with history.open(newline="") as file:
-                self.rows = list(csv.DictReader(file))[:done]
+            self.rows = [dict(row) for row in read_table(history)[:done]]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
@@ -216,44 +213,17 @@ class EpochRecord(keras.callbacks.Callback):
                 "optimizer.learning_rate or set optimizer.clip_norm, and train again with --resume."
             )
         self.rows.append({"epoch": epoch + 1, **values})
-        table = io.StringIO()
-        writer = csv.DictWriter(table, list(self.rows[0]))
-        writer.writeheader()
-        writer.writerows(self.rows)
-        _write_text(self.history, table.getvalue())
+        write_table(self.history, self.rows[0], (row.values() for row in self.rows))
         self.epoch.assign(epoch + 1)
         self.manager.save(checkpoint_number=epoch + 1)
-
-
-def _prepare_run(run: Path, config: Config, resume: bool) -> None:
-    stored = run / "config.yaml"
-    if stored.exists() and not resume:
-        raise OutputError(f"{run} holds a run already; add --resume or choose another folder.")
-    if stored.exists() and stored.read_text() != config.to_yaml():
-        raise ConfigError(
-            f"{run} was started with another configuration (see {stored}); resume without "
-            "--config and --set, or choose another folder."
-        )
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        _write_text(stored, config.to_yaml())
-    except OSError as error:
-        raise OutputError(f"{run} cannot be written ({error.strerror}).") from error
-    write_versions(run)
 
 
 def write_versions(run: Path) -> None:
     """Keeps which Python and libraries a run is made with."""
     versions = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-    _write_text(run / "versions.json", json.dumps(versions, indent=2) + "\n")
+    write_text(run / "versions.json", json.dumps(versions, indent=2) + "\n")
 
 
 def _write_splits(manifest: Manifest, path: Path) -> None:
-    rows = [f"{r.file.name},{r.scene},{r.group},{r.split}" for r in manifest.renderings]
-    _write_text(path, "\n".join(["file,scene,group,split", *rows]) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    rows = ((r.file.name, r.scene, r.group, r.split) for r in manifest.renderings)
+    write_table(path, ("file", "scene", "group", "split"), rows)

@@ -7,7 +7,7 @@ between the pictures: on mixtures of their statistics, whose label is what the r
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from qdnet_keras.model.layers import GaussianPosterior
 from qdnet_keras.model.layers.gaussian_posterior import LIMIT
 from qdnet_keras.model.objective import score_likelihood
 from qdnet_keras.model.qdnet import QDNet
+from qdnet_keras.model.restorer import Restorer
 from qdnet_keras.model.scoring import same_size_batches
 from qdnet_keras.outcomes import Z_90
 
@@ -105,7 +106,8 @@ def fit_scores(model: QDNet, training: Manifest, steps: int, seed: int) -> Fit:
     """Teaches posterior and scorer, measures the spread of the labels, and freezes both.
 
     The loss is the score's, and `ANCHOR` times the divergence of the posterior from what it was
-    before, in the place of that from the prior: z must not forget what only the decoder needs.
+    before, in the place of that from the prior: z must not forget what only the decoder needs. The
+    restorer learns to say of the posterior's new description what it said of the old one.
 
     Args:
         training: Labelled pictures of two groups or more.
@@ -148,11 +150,33 @@ def whole_picture_statistics(model: QDNet, manifest: Manifest) -> list[np.ndarra
     return [np.concatenate(stage) for stage in zip(*batches, strict=True)]
 
 
+class _Before:
+    """Posterior and restorer as they are now, to compare with later.
+
+    Called with statistics it returns p(z|x), and by how much the restorer moves its mean.
+    """
+
+    def __init__(self, model: QDNet, statistics: list[np.ndarray]):
+        self.posterior = GaussianPosterior.from_config(model.posterior.get_config())
+        self.restorer = Restorer.from_config(model.restorer.get_config())
+        loc, _ = self.posterior(statistics)
+        self.restorer(self.posterior.describe(statistics), loc)
+        self.posterior.set_weights(model.posterior.get_weights())
+        self.restorer.set_weights(model.restorer.get_weights())
+
+    def __call__(self, statistics: list[Any]) -> tuple[Any, tf.Tensor]:
+        description = self.posterior.describe(statistics)
+        loc, scale = self.posterior.locate(description)
+        return self.posterior.distribution(loc, scale), self.restorer(description, loc) - loc
+
+
 def _teach(
     model: QDNet, teacher: KernelTeacher, statistics: list[np.ndarray], steps: int, seed: int
 ) -> None:
-    model.posterior.trainable = model.scorer.trainable = True
-    variables = model.posterior.trainable_variables + model.scorer.trainable_variables
+    taught = (model.posterior, model.scorer, model.restorer)
+    for part in taught:
+        part.trainable = True
+    variables = [variable for part in taught for variable in part.trainable_variables]
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(RATE, steps),
         global_clipnorm=1.0,
@@ -160,40 +184,33 @@ def _teach(
         ema_momentum=AVERAGE,
     )
     optimizer.build(variables)
-    before = GaussianPosterior.from_config(model.posterior.get_config())
-    before(statistics)
-    before.set_weights(model.posterior.get_weights())
+    before = _Before(model, statistics)
     pictures = [tf.constant(stage) for stage in statistics]
     mos = tf.constant(teacher.mos, tf.float32)
 
     @tf.function
     def step(number: tf.Tensor) -> tf.Tensor:
         seeds = tf.random.split(tf.stack([seed, number]), 4)
-        first, second = tf.unstack(
-            tf.random.stateless_uniform([2, BATCH], seeds[0], 0, len(mos), tf.int32)
-        )
-        share = tf.random.stateless_uniform([BATCH, 1], seeds[1])
-
-        def mixed(stage: tf.Tensor) -> tf.Tensor:
-            one, other = tf.gather(stage, first), tf.gather(stage, second)
-            return one + share * (other - one)
-
-        mixtures = [mixed(stage) for stage in pictures]
+        first, mixtures = _mixtures(pictures, seeds)
         seen = [
             tf.concat([tf.gather(stage, first), mixture], axis=0)
             for stage, mixture in zip(pictures, mixtures, strict=True)
         ]
         label = tf.concat([tf.gather(mos, first), teacher(mixtures)], axis=0)
-        old = before.distribution(*before(seen))
+        old, old_restoration = before(seen)
         with tf.GradientTape() as tape:
-            loc, scale = model.posterior(seen)
+            description = model.posterior.describe(seen)
+            loc, scale = model.posterior.locate(description)
             new = model.posterior.distribution(loc, scale)
-            z = new.sample(seed=seeds[2])
-            standardised = model.calibration.standardise(label)
-            score = model.scorer(z, training=True)
+            score = model.scorer(new.sample(seed=seeds[2]), training=True)
+            fixed = tf.stop_gradient(loc)
+            restoration = model.restorer(tf.stop_gradient(description), fixed) - fixed
             loss = tf.reduce_mean(
-                score_likelihood(standardised, score, model.objective.score_sigma)
+                score_likelihood(
+                    model.calibration.standardise(label), score, model.objective.score_sigma
+                )
                 + ANCHOR * new.kl_divergence(old)
+                + tf.reduce_mean(tf.square(restoration - old_restoration), axis=-1)
             )
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
@@ -202,4 +219,18 @@ def _teach(
     for number in range(steps):
         progress.update(number + 1, [("loss", float(step(tf.constant(number))))])
     optimizer.finalize_variable_values(variables)
-    model.posterior.trainable = model.scorer.trainable = False
+    for part in taught:
+        part.trainable = False
+
+
+def _mixtures(pictures: list[tf.Tensor], seeds: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Indices of `BATCH` pictures, and statistics of each mixed with those of another."""
+    first, second = tf.unstack(
+        tf.random.stateless_uniform([2, BATCH], seeds[0], 0, len(pictures[0]), tf.int32)
+    )
+    share = tf.random.stateless_uniform([BATCH, 1], seeds[1])
+    mixtures = []
+    for stage in pictures:
+        one, other = tf.gather(stage, first), tf.gather(stage, second)
+        mixtures.append(one + share * (other - one))
+    return first, mixtures

@@ -36,7 +36,7 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
     model.calibration.mos_mean.assign(training.mos.mean())
     model.calibration.mos_std.assign(max(training.mos.std(), 1.0))
     if config.train.init:
-        taken = start_from(model, config.train.init)
+        taken = start_from(model, config.train.init, restorer=config.train.score_steps > 0)
         print(f"Started from {config.train.init}: {', '.join(taken)}.")
     model.encoder.freeze("encoder" if config.train.score_steps else config.train.freeze)
     model.posterior.trainable = model.scorer.trainable = not config.train.score_steps
@@ -94,10 +94,14 @@ def build_optimizer(
     )
 
 
-def start_from(model: QDNet, preset: str | Path) -> list[str]:
+def start_from(model: QDNet, preset: str | Path, restorer: bool = True) -> list[str]:
     """Copies from a preset the parts whose weights have the same shapes in `model`.
 
-    Parts are those of `PARTS`. Scores keep the preset's scale with its scorer.
+    Parts are those of `PARTS`. Scores keep the preset's scale with its scorer. A restorer is of
+    use with its posterior alone.
+
+    Args:
+        restorer: Whether to take the restorer: not where the posterior will change without it.
 
     Returns:
         Names of the parts copied.
@@ -108,6 +112,8 @@ def start_from(model: QDNet, preset: str | Path) -> list[str]:
     stored = read_preset_weights(preset)
     taken = []
     for part in PARTS:
+        if part == "restorer" and not (restorer and "posterior" in taken):
+            continue
         own = {weight.path for weight in getattr(model, part).weights}
         weights = {n: w for n, w in named_weights(model).items() if w.path in own}
         if all(n in stored and stored[n].shape == tuple(w.shape) for n, w in weights.items()):
