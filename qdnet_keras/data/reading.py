@@ -6,6 +6,9 @@ from qdnet_keras.data.espl import read_espl
 from qdnet_keras.data.labels import ImageFinder, Scale, listed, parse_scores, read_labels
 from qdnet_keras.data.manifest import SPLITS, Manifest, Rendering, checked
 from qdnet_keras.errors import DataError
+from qdnet_keras.files import read_text
+
+TERMS = "TERMS.md"
 
 
 def read_manifest(path: str | Path, mos_range: tuple[float, float] | None = None) -> Manifest:
@@ -34,6 +37,16 @@ def read_manifest(path: str | Path, mos_range: tuple[float, float] | None = None
     if path.suffix.lower() not in (".csv", ".tsv"):
         raise DataError(f"{path} is not a manifest; give a folder of renderings or a .csv file.")
     return read_csv(path, mos_range=mos_range)
+
+
+def read_terms(manifest: Manifest) -> str | None:
+    """What a set is and asks of those who use it: `TERMS.md` beside its table, if it is there.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    file = manifest.source.parent / TERMS
+    return read_text(file) if file.is_file() else None
 
 
 def read_csv(

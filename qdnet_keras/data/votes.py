@@ -19,12 +19,13 @@ from qdnet_keras.data.labels import COLUMNS, ImageFinder, Scale, parse_scores, r
 from qdnet_keras.data.manifest import Manifest, Rendering, checked
 from qdnet_keras.data.published_statistics import COLUMNS as STATISTICS
 from qdnet_keras.data.published_statistics import read_statistics
+from qdnet_keras.data.reading import TERMS
 from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import DataError, ImageError, OutputError
 from qdnet_keras.files import csv_rows, read_text, write_table, write_text
 from qdnet_keras.photos.files import read_photo
 
-LABELS, TERMS = "labels.csv", "TERMS.md"
+LABELS = "labels.csv"
 _NOTICES = ("NOTICE.txt", "README.txt", "Readme.txt", "readme.txt", "LICENSE.txt")
 
 

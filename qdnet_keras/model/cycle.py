@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras import ops
 
 if TYPE_CHECKING:
-    from qdnet_keras.model.qdnet import QDNet, Split
+    from qdnet_keras.model.encoding import Split
+    from qdnet_keras.model.qdnet import QDNet
 
 
 def cycle_term(model: "QDNet", image: Any, split: "Split", z: Any, started: Any) -> Any:

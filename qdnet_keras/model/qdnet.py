@@ -5,69 +5,37 @@ The data flow, in the paper's symbols:
     x ──E──▶ t ──split──▶ n (content) ────────────────────────────┐
                      └──▶ μ ⊕ σ (statistics) ─▶ p(z|x) ─▶ z ──▶ G(n, z) ─▶ picture
                                                           └──▶ Q(z) ────▶ score
-"""
 
-from typing import Any, NamedTuple
+Training, eq. (4), is in `objective`; enhancement, eq. (5) and (6), in `enhancement`.
+"""
 
 import keras
 from keras import ops
 
-from qdnet_keras.model import presets
 from qdnet_keras.model.bank import choose_typical
 from qdnet_keras.model.calibration import Calibration
 from qdnet_keras.model.decoder import HEADS
 from qdnet_keras.model.encoder import Encoder
-from qdnet_keras.model.layers import (
-    GaussianPosterior,
-    InstanceSplit,
-    NaturalStatistics,
-    Novelty,
-    PublishedStatistics,
-    TonalStatistics,
-)
+from qdnet_keras.model.encoding import Encoding, Split
+from qdnet_keras.model.layers import PICTURE_STATISTICS, GaussianPosterior, InstanceSplit, Novelty
 from qdnet_keras.model.objective_model import ObjectiveModel
+from qdnet_keras.model.preset_model import PresetModel
 from qdnet_keras.model.restorer import Restorer
 from qdnet_keras.model.scorer import Scorer
 
-PICTURE_STATISTICS: dict[str, type[keras.layers.Layer]] = {
-    "natural": NaturalStatistics,
-    "published": PublishedStatistics,
-    "tonal": TonalStatistics,
-}
-
-
-class Split(NamedTuple):
-    """Pictures taken apart; tensors but for contents are float32."""
-
-    contents: list[Any]  # n of the pyramid, (batch_size, height_i, width_i, channels_i)
-    moments: Any  # μ ⊕ σ of the pictures themselves, (batch_size, 6)
-    statistics: list[Any]  # what the posterior sees, (batch_size, count_i) each
-
-
-class Encoding(NamedTuple):
-    """What the network knows of pictures: see `Split`, `Restorer` and `Novelty`."""
-
-    contents: list[Any]
-    moments: Any
-    loc: Any  # of p(z|x), (batch_size, latent_dim)
-    scale: Any
-    restored: Any  # z̄ of the restorer, (batch_size, latent_dim)
-    novelty: Any  # (batch_size,)
-
 
 @keras.saving.register_keras_serializable("qdnet_keras")
-class QDNet(ObjectiveModel):
+class QDNet(PresetModel, ObjectiveModel):
     """Blind quality score and re-rendering by disentangled representation.
 
     Args:
         encoder: E; by default ResNet50 with random weights.
-        head: `"grid"` (local tone curves with colours carried along, sharp at any resolution) or
-            `"rgb"` (the paper's U-Net).
+        head: Of the decoder: `"grid"` (local tone curves) or `"rgb"` (the paper's U-Net).
         latent_dim: Number of dimensions of z.
-        z_stages: Encoder stages whose statistics enter the posterior; 0 is the picture itself,
-            5 the last stage (the paper uses the last stage only).
+        z_stages: Encoder stages whose statistics enter the posterior; 0 is the picture itself
+            (the paper: the last stage only).
         picture_statistics: Further statistics that enter it, names of `PICTURE_STATISTICS` (the
-            paper: none). Scores of scenes never seen gain most.
+            paper: none).
         statistics_dropout: Dropout rate of the stages' statistics from which the score is learnt.
         posterior_units: Width of the per-stage compression in the posterior.
         scorer_units: Widths of the three hidden layers of Q.
@@ -79,10 +47,8 @@ class QDNet(ObjectiveModel):
         image: Tensor `(batch_size, height, width, 3)`, sRGB-encoded, values in 0..1, sides ≥ 32.
 
     Returns:
-        A dict of float32 tensors `(batch_size,)`: `"score"` (0..100: the share of tone-mapped
-        renderings that people would like less), `"mos"` (on the scale of the training labels,
-        0..100), `"mos_std"` (its standard deviation: the posterior's spread and that of the labels)
-        and `"novelty"` (above 1 the picture is unlike the training pictures).
+        A dict of float32 tensors `(batch_size,)`: `"score"`, `"mos"`, `"mos_std"` and `"novelty"`,
+        see `qdnet_keras.outcomes.Score`.
 
     Example:
 
@@ -217,10 +183,7 @@ class QDNet(ObjectiveModel):
         }
 
     def rerender(self, image, change, moments, origin=(0, 0), size=None):
-        """A picture, or a tile of one, with its quality changed, float32, not clipped.
-
-        Where nothing changes this is the picture itself, and what the decoder cannot reproduce is
-        kept: G(n, ẑ) − G(n, z) is added, not G(n, ẑ) shown.
+        """Pictures, or a tile of one, with their quality changed, see `Decoder.rerender`.
 
         Args:
             image: `(batch_size, rows, columns, 3)`, values in 0..1.
@@ -239,7 +202,7 @@ class QDNet(ObjectiveModel):
         """Stores `bank_size` of the latents given `(count, latent_dim)`, see `choose_typical`."""
         self.bank.assign(choose_typical(latents, self.bank_size))
 
-    # === Config and presets ===
+    # === Config ===
 
     def get_config(self):
         encoder = self.encoder.get_config()
@@ -263,20 +226,3 @@ class QDNet(ObjectiveModel):
         policy = config.get("dtype")
         encoder = Encoder.from_config({**config["encoder"], "dtype": policy, "name": "encoder"})
         return cls(**{**config, "encoder": encoder})
-
-    @classmethod
-    def from_preset(cls, preset, **kwargs):
-        """Loads a released preset by name, a folder that `save_to_preset` wrote, or an address.
-
-        Args:
-            preset: Name, path of a folder or zip, or an address, see `qdnet_keras.load`.
-            **kwargs: Constructor arguments that replace those of the preset, e.g. `dtype`.
-
-        Raises:
-            PresetError: If it does not exist, is damaged or does not fit.
-        """
-        return presets.load_preset(cls, preset, **kwargs)
-
-    def save_to_preset(self, folder):
-        """Writes config and weights to a folder; see `qdnet_keras.model.presets`."""
-        presets.save_preset(self, folder)

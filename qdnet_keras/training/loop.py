@@ -29,10 +29,9 @@ from qdnet_keras.data.pictures import Pictures
 from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import DataError, QDNetError
 from qdnet_keras.files import read_table, start_run, write_table, write_text
-from qdnet_keras.hubs.bundle import CARD
-from qdnet_keras.hubs.card import Card, Figure, describe, write_card
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import score_files
+from qdnet_keras.training.card import write_card
 from qdnet_keras.training.config import Config
 from qdnet_keras.training.release import agreement, release, use_averaged_weights
 from qdnet_keras.training.scores import fit_scores
@@ -112,21 +111,8 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
     reached = release(model, training, validation, calibrated=bool(config.train.score_steps))
     write_text(run / "validation.json", json.dumps(reached, indent=2) + "\n")
     model.save_to_preset(run / "preset")
-    write_run_card(run / "preset", model, manifest.source, reached)
+    write_card(run / "preset", [training], reached, config.train.init)
     return model
-
-
-def write_run_card(preset: Path, model: QDNet, data: Path, reached: dict[str, float]) -> None:
-    """Puts a card beside a preset: what it learnt from and what it reached there."""
-    name = data.parent.name if data.suffix else data.name
-    figures = tuple(
-        Figure(f"{name}, validation", metric.upper(), round(value, 4))
-        for metric, value in reached.items()
-        if math.isfinite(value)
-    )
-    card = Card(data=(name,), figures=figures)
-    text = describe(card, preset.name, model.get_config())
-    write_text(preset / CARD, write_card(card._replace(text=text), preset.name))
 
 
 def _pairs(

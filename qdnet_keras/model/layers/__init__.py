@@ -11,7 +11,14 @@ from qdnet_keras.model.layers.resize_like import ResizeLike
 from qdnet_keras.model.layers.tonal_statistics import TonalStatistics
 from qdnet_keras.model.layers.tone_grid import ToneGrid
 
+PICTURE_STATISTICS = {
+    "natural": NaturalStatistics,
+    "published": PublishedStatistics,
+    "tonal": TonalStatistics,
+}
+
 __all__ = [
+    "PICTURE_STATISTICS",
     "AdaIN",
     "AdaINBlock",
     "BilateralGrid",
