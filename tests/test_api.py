@@ -4,10 +4,12 @@ import io
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from toy_encoder import toy_encoder
 
 import qdnet_keras
 from qdnet_keras.errors import ImageError, OutputError, PresetError
@@ -87,6 +89,27 @@ def test_enhance_hands_its_options_on(model, photo):
         qdnet_keras.enhance(path, away, model, sampler="other")
     with pytest.raises(ValueError, match=r"0\.\.100"):
         qdnet_keras.enhance(path, float("nan"), model)
+
+
+@pytest.mark.parametrize("options", [{"head": "rgb"}, {"dtype": "mixed_float16"}], ids=str)
+def test_the_papers_head_and_half_precision_enhance_by_the_papers_sampler(options, photo):
+    """Nearer to the target than the picture was, and as the result says."""
+    keras.utils.set_random_seed(0)
+    model = qdnet_keras.QDNet(
+        toy_encoder(), latent_dim=4, posterior_units=8, decoder_width=16, **options
+    )
+    model.build()
+    for weight in (*model.decoder.trainable_variables, *model.scorer.trainable_variables):
+        weight.assign_add(keras.random.normal(weight.shape, stddev=0.05))
+    pixels = np.asarray(Image.open(photo("a.png")))
+    own = qdnet_keras.score(pixels, model).score
+    target = own + 5 if own < 50 else own - 5
+    result = qdnet_keras.enhance(pixels, target, model, sampler="prior")
+    assert 0 < result.epsilon <= 1
+    assert (result.pixels != pixels).any()
+    assert abs(result.score_after - target) < abs(own - target)
+    again = qdnet_keras.score(result.pixels, model).score
+    assert again == pytest.approx(result.score_after, abs=1e-3)
 
 
 def test_wrong_input_is_told(model, tmp_path):
