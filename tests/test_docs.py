@@ -1,18 +1,22 @@
 """What the documentation shows is there: commands, scripts, links; references are fresh."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 import qdnet_keras
 from qdnet_keras.cli import app
+from qdnet_keras.cli.evaluate import _methods
 from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_TEACHING
+from qdnet_keras.model.presets import preset_names
 from qdnet_keras.training.config import load_config
 from qdnet_keras.training.people.config import load_people_config
 
@@ -38,21 +42,60 @@ COMMANDS = [
 ]
 
 
-def parse(words: list[str]) -> None:
-    """Parses a command line as the program would, and runs nothing."""
-    command = typer.main.get_command(app)
+def parse(words: list[str], program: typer.Typer = app) -> dict[str, Any]:
+    """Parses a command line as the program would, and runs nothing: what it was given."""
+    command = typer.main.get_command(program)
     context = None
     while hasattr(command, "commands"):
         context = command.make_context(command.name, list(words[:1]), parent=context)
         name, *words = words
         command = command.commands[name]
-    command.make_context(command.name, list(words), parent=context)
+    return command.make_context(command.name, list(words), parent=context).params
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda value: value[:60])
 def test_commands_that_are_shown_parse(page, line):
     _, *words = shlex.split(line)
     parse(words)
+
+
+EVALUATIONS = [line for _, line in COMMANDS if line.startswith("qdnet-keras evaluate ")]
+
+
+@pytest.mark.parametrize("line", EVALUATIONS, ids=lambda line: line[:80])
+def test_evaluations_that_are_shown_name_methods_that_go_together(line):
+    given = parse(shlex.split(line)[1:])
+    assert _methods(given["methods"], given["preset"], given["renderings"])
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda value: value[:60])
+def test_presets_that_are_shown_are_released_or_folders(page, line):
+    words = shlex.split(line)
+    for before, word in pairwise(words):
+        if before == "--preset":
+            assert word in preset_names() or "/" in word, (page, line)
+
+
+SCRIPTS = sorted(
+    {
+        line
+        for page in PAGES
+        for line in shell_lines(page)
+        if line.startswith("python scripts/") and "convert_encoder" not in line
+    }
+)
+
+
+@pytest.mark.parametrize("line", SCRIPTS, ids=lambda line: line[:80])
+def test_scripts_that_are_shown_parse(line):
+    """Those of typer; the others take the names of files alone."""
+    _, script, *words = shlex.split(line)
+    names = runpy.run_path(str(ROOT / script), run_name="shown")
+    program = names.get("app")
+    if program is None:
+        program = typer.Typer()
+        program.command()(names["main"])
+    parse(words, program)
 
 
 def recipes() -> list[str]:
