@@ -30,7 +30,7 @@ def shell_lines(page: Path) -> list[str]:
     """Commands in the page's `sh` blocks, continued lines joined, comments left out."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0].strip() for line in lines]
+    return [re.sub(r"(^|  )#.*", "", line).strip() for line in lines]
 
 
 COMMANDS = [
