@@ -1,92 +1,33 @@
+"""What the network says of pictures, and how it is saved."""
+
 import json
-import os
-import subprocess
-import sys
-import textwrap
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.stats import percentileofscore
-from toy_encoder import toy_encoder
+from small_network import (
+    assert_equal,
+    fit,
+    new,
+    pictures,
+    renderings,
+    weighted,
+    weights_of,
+)
 
 from qdnet_keras import QDNet
 from qdnet_keras.model.calibration import Calibration
-from qdnet_keras.model.cycle import cycle_term
-from qdnet_keras.model.objective import TERMS, Objective
+from qdnet_keras.model.objective import Objective
 from qdnet_keras.model.scoring import score_pixels
 from qdnet_keras.outcomes import SCORES
-
-SIZE = (48, 40)
-
-
-def new(seed=0, objective=None, **options):
-    """A small network, seeded; steps are run one operation at a time, which starts faster."""
-    keras.utils.set_random_seed(seed)
-    model = QDNet(
-        toy_encoder(),
-        **{
-            "latent_dim": 4,
-            "posterior_units": 8,
-            "scorer_units": (16, 16, 8),
-            "decoder_width": 16,
-            **options,
-        },
-    )
-    model.build()
-    model.compile(keras.optimizers.Adam(1e-3), objective, run_eagerly=True)
-    return model
 
 
 @pytest.fixture(scope="module")
 def model():
-    """One for all tests that leave it as it is; its decoder shows z, unlike a new one."""
-    objective = Objective(
-        score_sigma=0.5, alpha=2.0, beta=0.5, gamma=3.0, cycle=4.0, kl_warmup=4, cycle_start=3
-    )
-    model = new(objective=objective, bank_size=3)
-    model.calibration.mos_mean.assign(45.0)
-    model.calibration.mos_std.assign(11.0)
-    for weight in model.decoder.trainable_variables:
-        weight.assign_add(keras.random.normal(weight.shape, stddev=0.03))
-    return model
-
-
-def pictures(count, seed=0, size=SIZE):
-    """Smooth colourful pictures."""
-    coarse = np.random.default_rng(seed).random((count, 6, 5, 3), "float32")
-    return np.clip(tf.image.resize(coarse, size, method="bicubic"), 0, 1)
-
-
-def pair_batch(count=2):
-    image = pictures(count)
-    mos = np.linspace(20, 70, count, dtype="float32")
-    return {"image": image, "mos": mos, "pair": image**2, "pair_mos": mos[::-1].copy()}
-
-
-def repeated(batch):
-    return tf.data.Dataset.from_tensors(batch).repeat()
-
-
-def fit(model, steps, epochs=1):
-    return model.fit(
-        repeated(pair_batch()), steps_per_epoch=steps, epochs=epochs, verbose=0
-    ).history
-
-
-def renderings(model, image):
-    encoding = model.encode(image)
-    return model.decoder(encoding.contents, encoding.loc)
-
-
-def weights_of(model):
-    return [np.asarray(weight) for weight in model.weights]
-
-
-def assert_equal(first, second):
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_array_equal(a, b)
+    """For all tests that leave it as it is."""
+    return weighted()
 
 
 # === Score ===
@@ -202,223 +143,6 @@ def test_call_in_a_graph_of_open_size(model):
         image = pictures(2, size=size)
         for name, value in model(image).items():
             np.testing.assert_allclose(graph(image)[name], value, atol=1e-3)
-
-
-# === Objective ===
-
-
-def test_total_loss_by_hand(model):
-    terms = dict(zip(TERMS, (1.0, 10.0, 100.0, 1000.0, 10000.0), strict=True))
-    fixed = 1.0 + 2 * 100 + 3 * 1000 + 4 * 10000
-    for step, warmup in ((0, 0.25), (1, 0.5), (3, 1.0), (1000, 1.0)):
-        np.testing.assert_allclose(model.objective.total(terms, step), fixed + 0.5 * warmup * 10)
-
-
-def test_terms_are_those_of_the_paper(model):
-    """Eq. (4), each picture encoded on its own and either picture of a pair taken as x."""
-    batch = pair_batch()
-    tensors = {name: tf.constant(values) for name, values in batch.items()}
-    terms = model.objective.terms(model, tensors, training=False)
-
-    expected: dict[str, list] = {name: [] for name in ("score", "kl", "reconstruction", "swap")}
-    for i in range(2):
-        one, other = ({"x": batch[k][i : i + 1]} for k in ("image", "pair"))
-        for side, mos in ((one, batch["mos"][i]), (other, batch["pair_mos"][i])):
-            side["n"], _, side["z"], side["sigma"], *_ = model.encode(side["x"])
-            y, q = (mos - 45) / 11, model.scorer(side["z"])[0]
-            z, sigma = (np.asarray(side[key], "float64") for key in ("z", "sigma"))
-            expected["score"].append((y - q) ** 2 / (2 * 0.5**2))
-            expected["kl"].append(0.5 * np.sum(z**2 + sigma**2 - 1 - 2 * np.log(sigma)))
-        for x, twin in ((one, other), (other, one)):
-            itself = abs(x["x"] - model.decoder(x["n"], x["z"]))
-            swapped = abs(twin["x"] - model.decoder(x["n"], twin["z"]))
-            expected["reconstruction"].append(np.mean(itself))
-            expected["swap"].append(np.mean(swapped))
-    assert expected["swap"] != expected["reconstruction"]
-    for name, values in expected.items():
-        np.testing.assert_allclose(terms[name], np.mean(values), rtol=1e-3, err_msg=name)
-    assert terms["cycle"] == 0.0
-
-
-def test_evaluate_is_the_weighted_sum_of_the_terms(model):
-    values = model.evaluate(repeated(pair_batch()), steps=2, verbose=0, return_dict=True)
-    assert values.keys() == {"loss", *TERMS}
-    expected = values["score"] + 0.5 * values["kl"]
-    expected += 2 * values["reconstruction"] + 3 * values["swap"]
-    assert values["cycle"] == 0
-    np.testing.assert_allclose(values["loss"], expected, rtol=1e-5)
-
-
-def test_loss_pixels_are_every_second_in_training_and_all_in_tests(model):
-    image = np.zeros((1, *SIZE, 3), "float32")
-    rows, columns = model.objective.pixels(model, image, training=False)
-    np.testing.assert_array_equal(rows, np.arange(48))
-    np.testing.assert_array_equal(columns, np.arange(40))
-    starts = set()
-    for _ in range(40):
-        rows, columns = (
-            np.asarray(line) for line in model.objective.pixels(model, image, training=True)
-        )
-        assert (len(rows), len(columns)) == (24, 20)
-        assert set(np.diff(rows)) == set(np.diff(columns)) == {2}
-        starts.add((rows[0], columns[0]))
-    assert starts == {(0, 0), (0, 1), (1, 0), (1, 1)}
-
-
-# === Latent cycle ===
-
-
-def cycle_value(model):
-    """The term of pictures, and what it is made of: each call draws the same mixtures."""
-    image = pictures(4)
-    split = model.split(image)
-    z = model.posterior(split.statistics)[0]
-    model.seed_generator.state.assign([1, 2])
-    started = model.optimizer.iterations >= model.objective.cycle_start
-    return image, split, z, cycle_term(model, image, split, z, started)
-
-
-def test_cycle_is_off_before_its_start():
-    model = new(objective=Objective(cycle=1.0, cycle_start=3))
-    for step, on in ((0, False), (2, False), (3, True)):
-        model.optimizer.iterations.assign(step)
-        assert (float(cycle_value(model)[-1]) > 0) is on
-
-
-def test_cycle_trains_the_decoder_alone_with_the_direct_gradient(model):
-    try:
-        model.optimizer.iterations.assign(3)
-        with tf.GradientTape() as tape:
-            image, split, z, value = cycle_value(model)
-        gradients = tape.gradient(value, model.trainable_variables)
-    finally:
-        model.optimizer.iterations.assign(0)
-
-    model.seed_generator.state.assign([1, 2])
-    epsilon = keras.random.uniform((4, 1), seed=model.seed_generator)
-    new_z = (z + epsilon * (tf.roll(z, 1, axis=0) - z))[:2]
-    contents = [content[:2] for content in split.contents]
-    with tf.GradientTape() as tape:
-        change = model.decoder.change(contents, z[:2], new_z)
-        changed = model.rerender(image[:2], change, split.moments[:2])
-        again = model.encode(tf.clip_by_value(changed, 0, 1)).loc
-        latents = tf.reduce_mean((new_z - again) ** 2, axis=1)
-        direct = tf.reduce_mean(latents + (model.scorer(new_z) - model.scorer(again)) ** 2)
-    own = {id(variable) for variable in model.decoder.trainable_variables}
-    exact_gradients = tape.gradient(direct, model.decoder.trainable_variables)
-    largest = max(float(abs(np.asarray(exact)).max()) for exact in exact_gradients)
-    expected = iter(exact_gradients)
-
-    np.testing.assert_allclose(value, direct, rtol=1e-5)
-    compared = []
-    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-        if id(variable) not in own:
-            assert gradient is None or not np.any(gradient)
-            continue
-        exact = np.asarray(next(expected))
-        tolerance = 1e-3 * abs(exact).max() + 1e-5 * largest  # of sums that cancel
-        np.testing.assert_allclose(gradient, exact, atol=tolerance, err_msg=variable.path)
-        compared.append(np.any(exact))
-    assert sum(compared) > 10
-
-
-# === Training ===
-
-
-def test_seeded_training_repeats_exactly():
-    first, second = new(seed=5), new(seed=5)
-    fit(first, 2)
-    fit(second, 2)
-    assert_equal(weights_of(first), weights_of(second))
-
-
-def test_training_lowers_the_loss():
-    model = new(dropout=0.0)
-    model.optimizer.learning_rate = 5e-3
-    batch = pair_batch()
-    seen = np.concatenate([batch["image"], batch["pair"]])
-
-    def losses_at_the_posterior_mean():
-        model.posterior.adapt(model.split(seen).statistics)
-        return model.evaluate(repeated(batch), steps=1, verbose=0, return_dict=True)
-
-    before = losses_at_the_posterior_mean()
-    assert fit(model, 10).keys() == before.keys() == {"loss", *TERMS}
-    after = losses_at_the_posterior_mean()
-    for name in ("loss", "score", "reconstruction", "swap"):
-        assert after[name] < before[name]
-
-
-@pytest.mark.parametrize(
-    "options", [{"head": "rgb", "z_stages": (5,)}, {"objective": Objective(cycle=1.0)}]
-)
-def test_other_networks_train(options):
-    model = new(**options)
-    before = weights_of(model)
-    history = fit(model, 1)
-    assert all(np.isfinite(values).all() for values in history.values())
-    assert (history["cycle"][0] > 0) is ("objective" in options)
-    changed = [(a != b).any() for a, b in zip(before, weights_of(model), strict=True)]
-    assert np.mean(changed) > 0.5
-
-
-def test_half_precision_trains_with_loss_scaling():
-    model = new(dtype="mixed_float16")
-    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    contents, _, loc, scale, *_ = model.encode(pictures(2), training=True)
-    assert contents[0].dtype == tf.float16
-    assert loc.dtype == scale.dtype == model.decoder(contents, loc).dtype == tf.float32
-
-    adam = keras.optimizers.Adam(1e-3)  # a scale low enough that no step has to be skipped
-    model.compile(keras.optimizers.LossScaleOptimizer(adam, 32.0), run_eagerly=True)
-    before = weights_of(model)
-    history = fit(model, 1)
-    assert all(np.isfinite(values).all() for values in history.values())
-    assert adam.iterations == 1
-    changed = [(a != b).any() for a, b in zip(before, weights_of(model), strict=True)]
-    assert np.mean(changed) > 0.5
-    assert all(np.isfinite(weight).all() for weight in weights_of(model))
-
-
-def test_two_replicas_train_alike():
-    script = """
-        import numpy as np, tensorflow as tf
-        devices = tf.config.list_physical_devices("CPU")
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(devices[0], two)
-        import keras
-        from qdnet_keras import QDNet
-        from toy_encoder import toy_encoder
-
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-        with strategy.scope():
-            model = QDNet(toy_encoder(), latent_dim=4, posterior_units=8, decoder_width=16)
-            model.build()
-            model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
-        before = [np.asarray(variable) for variable in model.trainable_variables]
-        picture = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
-        mos = np.array([20, 40, 60, 80], np.float32)
-        batch = {"image": picture, "pair": picture**2, "mos": mos, "pair_mos": mos[::-1]}
-        pairs = tf.data.Dataset.from_tensor_slices(batch).batch(4)
-        history = model.fit(pairs, verbose=0).history
-        assert all(np.isfinite(values).all() for values in history.values()), history
-        changed = 0
-        for variable, start in zip(model.trainable_variables, before, strict=True):
-            first, second = strategy.experimental_local_results(variable.value)
-            np.testing.assert_array_equal(first, second)
-            changed += np.any(first != start)
-        assert changed > 30, changed
-        print("alike", strategy.num_replicas_in_sync)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path])},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split()[-2:] == ["alike", "2"]
 
 
 # === Saving ===

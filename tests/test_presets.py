@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 from toy_encoder import toy_encoder
 
 from qdnet_keras import QDNet
-from qdnet_keras.errors import PresetError
+from qdnet_keras.errors import OutputError, PresetError
 from qdnet_keras.model.encoder import Encoder
 from qdnet_keras.model.presets import (
     CALIBRATION,
@@ -105,6 +105,12 @@ def test_saving_replaces_an_older_preset(model, preset):
     model.save_to_preset(preset)
     assert len(read_preset_weights(preset)) == len(named_weights(model))
     assert (preset / "CARD.md").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_told(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be used as a folder"):
+        model.save_to_preset(tmp_path / "file" / "preset")
 
 
 def test_values_beyond_half_precision_are_stored(model, tmp_path):

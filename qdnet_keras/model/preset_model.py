@@ -25,5 +25,9 @@ class PresetModel(keras.Model):
         return presets.load_preset(cls, preset, **kwargs)
 
     def save_to_preset(self, folder: str | Path) -> None:
-        """Writes config and weights to a folder; see `qdnet_keras.model.presets`."""
+        """Writes config and weights to a folder; see `qdnet_keras.model.presets`.
+
+        Raises:
+            OutputError: If the folder cannot be written.
+        """
         presets.save_preset(self, folder)

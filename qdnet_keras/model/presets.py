@@ -12,7 +12,6 @@ CARD.md                  what it was trained on, what the labels are, figures, l
 import hashlib
 import json
 import os
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +22,7 @@ from safetensors.numpy import load_file, save
 
 from qdnet_keras import __version__
 from qdnet_keras.errors import PresetError
+from qdnet_keras.files import new_folder
 from qdnet_keras.hubs.bundle import CALIBRATION, CONFIG, WEIGHTS
 from qdnet_keras.hubs.fetch import fetch, is_address
 
@@ -172,9 +172,12 @@ def named_weights(model: "keras.Model") -> "dict[str, keras.Variable]":
 
 
 def save_preset(model: "keras.Model", folder: str | Path) -> None:
-    """See `QDNet.save_to_preset`. The files are replaced one by one, each atomically."""
+    """See `QDNet.save_to_preset`. All files are written before the first is replaced.
+
+    Raises:
+        OutputError: If the folder cannot be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         key: value
         for key, value in model.get_config().items()
@@ -188,11 +191,11 @@ def save_preset(model: "keras.Model", folder: str | Path) -> None:
         CALIBRATION: save({name: arrays[name] for name in calibration}),
         CONFIG: text.encode(),
     }
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+    with new_folder(folder) as unfinished:
         for name, content in contents.items():
-            (Path(temporary) / name).write_bytes(content)
+            (unfinished / name).write_bytes(content)
         for name in contents:
-            os.replace(Path(temporary) / name, folder / name)
+            os.replace(unfinished / name, folder / name)
 
 
 def _compact(name: str, values: np.ndarray) -> np.ndarray:
