@@ -165,6 +165,10 @@ def test_command_goes_on_with_a_run(taught, sources, monkeypatch):
     assert result.exit_code == 0, result.output
     preset = run / "preset"
     assert json.loads(result.stdout) == {"run": str(run), "preset": str(preset), **reached}
+    card = (preset / "CARD.md").read_text()
+    for known in sets[:2]:
+        learnt = sum(rendering.split != "test" for rendering in known.renderings)
+        assert f"* {known.source.parent.name}: {learnt} pictures" in card
     refused = CliRunner().invoke(app, ["teach", *words])
     assert refused.exit_code == OutputError.exit_code
     assert refused.stderr.count("\n") == 1 and "--resume" in refused.stderr

@@ -62,6 +62,7 @@ def run(
     sets, compared = [read_manifest(folder) for folder in votes], read_manifest(renderings)
     published = read_statistics(table)
     import_tensorflow()
+    from qdnet_keras.training.card import write_card
     from qdnet_keras.training.people.sources import Sources
     from qdnet_keras.training.people.teach import build, teach
 
@@ -70,6 +71,12 @@ def run(
         reached = teach(build(settings), sources, settings, out, resume)
 
     preset = out / "preset"
+    figures = {f"SROCC on {known['set']}": known["srocc"] for known in reached["votes"]}
+    learnt = [
+        known.subset(i for i, picture in enumerate(known.renderings) if picture.split != "test")
+        for known in (*sets, published[0])
+    ]
+    write_card(preset, learnt, figures)
     if as_json:
         print_json({"run": str(out), "preset": str(preset), **reached})
         return

@@ -1,5 +1,7 @@
 """The Keras layers of QD-net, one class a file."""
 
+import keras
+
 from qdnet_keras.model.layers.adain import AdaIN, AdaINBlock
 from qdnet_keras.model.layers.bilateral_grid import BilateralGrid
 from qdnet_keras.model.layers.gaussian_posterior import GaussianPosterior
@@ -11,7 +13,7 @@ from qdnet_keras.model.layers.resize_like import ResizeLike
 from qdnet_keras.model.layers.tonal_statistics import TonalStatistics
 from qdnet_keras.model.layers.tone_grid import ToneGrid
 
-PICTURE_STATISTICS = {
+PICTURE_STATISTICS: dict[str, type[keras.layers.Layer]] = {
     "natural": NaturalStatistics,
     "published": PublishedStatistics,
     "tonal": TonalStatistics,
