@@ -18,7 +18,6 @@ import typer
 from qdnet_keras.defaults import DEFAULT_PRESET
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-Z_90 = 1.645
 
 
 def main(
@@ -30,7 +29,7 @@ def main(
     """Prints the figures of all test pictures and of each part."""
     import qdnet_keras
     from qdnet_keras.data.reading import read_manifest
-    from qdnet_keras.metrics import plcc, srocc, within_group_srocc
+    from qdnet_keras.evaluation.votes import vote_figures
     from qdnet_keras.model.scoring import posteriors
 
     manifest = read_manifest(labels)
@@ -38,24 +37,9 @@ def main(
     manifest = test if len(test) else manifest
     model = qdnet_keras.load(preset)
     loc, scale = posteriors(model, [r.file for r in manifest.renderings])
-    predicted = np.asarray(model.score_latent(loc))
+    mos = np.asarray(model.score_latent(loc))
     std = model.calibration.spread(model.posterior.spread(model.score_latent, loc, scale))
-    votes = manifest.mos
-    linked = (votes - votes.mean()) / votes.std() * spread + predicted.mean()
-    inside = np.abs(predicted - linked) <= Z_90 * np.asarray(std)
-    parts = np.array([r.part or "" for r in manifest.renderings])
-    scenes = [r.scene for r in manifest.renderings]
-    figures = {}
-    for part in ["all", *sorted({p for p in parts if p})]:
-        chosen = (parts == part) | (part == "all")
-        figures[part] = {
-            "pictures": int(chosen.sum()),
-            "srocc": float(srocc(predicted[chosen], votes[chosen])),
-            "plcc": float(plcc(predicted[chosen], votes[chosen])),
-            "votes in the 90 % interval": float(inside[chosen].mean()),
-        }
-    if len(set(scenes)) < len(scenes):
-        figures["all"]["srocc within a scene"] = float(within_group_srocc(predicted, votes, scenes))
+    figures = vote_figures(mos, np.asarray(std), manifest, spread)
     if as_json:
         print(json.dumps(figures))
         return
