@@ -91,12 +91,11 @@ def test_enhance_hands_its_options_on(model, photo):
         qdnet_keras.enhance(path, float("nan"), model)
 
 
-@pytest.mark.parametrize("options", [{"head": "rgb"}, {"dtype": "mixed_float16"}], ids=str)
-def test_the_papers_head_and_half_precision_enhance_by_the_papers_sampler(options, photo):
+def test_the_papers_head_enhances_by_the_papers_sampler(photo):
     """Nearer to the target than the picture was, and as the result says."""
     keras.utils.set_random_seed(0)
     model = qdnet_keras.QDNet(
-        toy_encoder(), latent_dim=4, posterior_units=8, decoder_width=16, **options
+        toy_encoder(), head="rgb", latent_dim=4, posterior_units=8, decoder_width=16
     )
     model.build()
     for weight in (*model.decoder.trainable_variables, *model.scorer.trainable_variables):

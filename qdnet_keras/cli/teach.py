@@ -62,21 +62,27 @@ def run(
     sets, compared = [read_manifest(folder) for folder in votes], read_manifest(renderings)
     published = read_statistics(table)
     import_tensorflow()
-    from qdnet_keras.training.card import write_card
+    from qdnet_keras.hubs.card import Figure
+    from qdnet_keras.training.card import write_trained_card
     from qdnet_keras.training.people.sources import Sources
     from qdnet_keras.training.people.teach import build, teach
 
     sources = Sources(sets, compared, *published)
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-        reached = teach(build(settings), sources, settings, out, resume)
+        model = build(settings)
+        reached = teach(model, sources, settings, out, resume)
 
     preset = out / "preset"
-    figures = {f"SROCC on {known['set']}": known["srocc"] for known in reached["votes"]}
+    figures = [
+        Figure(f"{known['set']}, validation", metric.upper(), known[metric])
+        for known in reached["votes"]
+        for metric in ("srocc", "plcc")
+    ]
     learnt = [
         known.subset(i for i, picture in enumerate(known.renderings) if picture.split != "test")
         for known in (*sets, published[0])
     ]
-    write_card(preset, learnt, figures)
+    write_trained_card(preset, model.get_config(), learnt, figures)
     if as_json:
         print_json({"run": str(out), "preset": str(preset), **reached})
         return

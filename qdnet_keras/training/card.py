@@ -1,59 +1,66 @@
 """The card of a trained preset: what it learnt from, what it reaches, and whose terms hold."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import indent
+from typing import Any
 
 from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.data.reading import read_terms
 from qdnet_keras.files import write_text
-from qdnet_keras.model.presets import CARD, preset_folder
+from qdnet_keras.hubs.bundle import CARD
+from qdnet_keras.hubs.card import Card, Figure, describe, read_card, write_card
+from qdnet_keras.model.presets import preset_folder
 
-WHOSE = """Whether labels are votes of people or were computed, their data set says."""
 
-
-def write_card(
-    preset: Path, sets: Sequence[Manifest], reached: Mapping[str, float], init: str | None = None
+def write_trained_card(
+    preset: Path,
+    network: dict[str, Any],
+    sets: Sequence[Manifest],
+    figures: Iterable[Figure],
+    init: str | None = None,
 ) -> None:
     """Writes `CARD.md` of a preset.
 
     Args:
         preset: Its folder.
+        network: Arguments of its network, see `QDNet.get_config`.
         sets: Pictures that it learnt from.
-        reached: Figures on pictures held out, by name.
+        figures: What it reaches on pictures held out; those that are no numbers are left out.
         init: The preset that the training started from, whose card is repeated.
 
     Raises:
         DataError: If the terms of a set cannot be read.
+        PresetError: If the card of `init` cannot be read.
         OutputError: If the card cannot be written.
     """
-    parts = ["# A trained preset", "**Learnt from.**\n\n" + "\n".join(map(_line, sets)), WHOSE]
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in reached.items())
-    parts.append(f"**Pictures held out.** {figures}.")
+    known = tuple(figure for figure in figures if math.isfinite(figure.value))
+    card = Card(data=tuple(map(name_of, sets)), figures=known)
+    parts = [describe(card, preset.name, network).rstrip()]
+    parts.append("**Learnt from.**\n\n" + "\n".join(map(_line, sets)))
     for manifest in sets:
         if terms := read_terms(manifest):
-            parts.append(f"## Terms of {_name(manifest)}\n\n{_quoted(terms)}")
+            parts.append(f"## Terms of {name_of(manifest)}\n\n{_quoted(terms)}")
     if init is not None:
-        parts.append(f"## Start: preset {Path(init).name}\n\n{_stored(init)}")
-    write_text(preset / CARD, "\n\n".join(parts) + "\n")
+        start = read_card(preset_folder(init)).text.strip() or "It has no card."
+        parts.append(f"## Start: preset {Path(init).name}\n\n{_quoted(start)}")
+    text = "\n\n".join(parts) + "\n"
+    write_text(preset / CARD, write_card(card._replace(text=text), preset.name))
+
+
+def name_of(manifest: Manifest) -> str:
+    """The folder of a set, without those above it."""
+    return manifest.source.resolve().parent.name
 
 
 def _line(manifest: Manifest) -> str:
     mos = manifest.mos
     scenes = len(manifest.by_scene())
     return (
-        f"* {_name(manifest)}: {len(manifest)} pictures of {scenes} scenes, "
+        f"* {name_of(manifest)}: {len(manifest)} pictures of {scenes} scenes, "
         f"MOS {mos.min():.1f}..{mos.max():.1f}"
     )
-
-
-def _name(manifest: Manifest) -> str:
-    return manifest.source.resolve().parent.name
-
-
-def _stored(init: str) -> str:
-    card = preset_folder(init) / CARD
-    return _quoted(card.read_text(encoding="utf-8") if card.is_file() else "It has no card.")
 
 
 def _quoted(text: str) -> str:

@@ -29,9 +29,10 @@ from qdnet_keras.data.pictures import Pictures
 from qdnet_keras.data.splits import assign_splits
 from qdnet_keras.errors import DataError, QDNetError
 from qdnet_keras.files import read_table, start_run, write_table, write_text
+from qdnet_keras.hubs.card import Figure
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import score_files
-from qdnet_keras.training.card import write_card
+from qdnet_keras.training.card import name_of, write_trained_card
 from qdnet_keras.training.config import Config
 from qdnet_keras.training.release import agreement, release, use_averaged_weights
 from qdnet_keras.training.scores import fit_scores
@@ -111,7 +112,12 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
     reached = release(model, training, validation, calibrated=bool(config.train.score_steps))
     write_text(run / "validation.json", json.dumps(reached, indent=2) + "\n")
     model.save_to_preset(run / "preset")
-    write_card(run / "preset", [training], reached, config.train.init)
+    figures = [
+        Figure(f"{name_of(manifest)}, validation", metric.upper(), round(value, 4))
+        for metric, value in reached.items()
+    ]
+    network = model.get_config()
+    write_trained_card(run / "preset", network, [training], figures, config.train.init)
     return model
 
 
