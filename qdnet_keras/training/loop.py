@@ -75,6 +75,7 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
             "group the split 'train' and another 'val', or leave the column out."
         )
     _write_splits(manifest, run / "splits.csv")
+    pictures = training_pictures(training, config.data.max_side)
 
     steps = config.train.steps_per_epoch or math.ceil(len(training) / config.data.batch_size)
     model = build_model(config, training, steps)
@@ -93,7 +94,6 @@ def train(manifest: Manifest, config: Config, run: str | Path, resume: bool = Fa
         write_text(run / "scores.json", json.dumps(fit._asdict(), indent=2) + "\n")
         manager.save(checkpoint_number=0)
 
-    pictures = training_pictures(training, config.data.max_side)
     done = int(epoch)
     validate = [] if config.train.score_steps else [ScoreValidation(training, validation)]
     with _named_failures(pictures):
