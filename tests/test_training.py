@@ -156,7 +156,7 @@ def test_bank_holds_the_training_pictures(runs):
 
 
 def test_scores_first_then_the_decoder_alone(data, tiny, tmp_path):
-    config = tiny("train.score_steps=100", "train.epochs=1")
+    config = tiny("train.score_steps=100", "train.epochs=1", "model.latent_dim=16")
     model = train(read_manifest(data), config, tmp_path / "run")
     fit = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert set(fit) == {"srocc", "plcc", "rmse", "residual_std"}
