@@ -69,6 +69,9 @@ def test_network_of_a_configuration(data, tiny_preset):
     model = build_model(started, manifest, steps_per_epoch=4)
     assert model.encoder.channels == toy_encoder().channels
     assert float(model.calibration.mos_mean) == 50.0  # the preset's, with its scorer
+    assert not {id(v) for v in model.restorer.variables} & {
+        id(v) for v in model.trainable_variables
+    }
     stored = load_file(tiny_preset / "weights.safetensors")["scorer/hidden_0/kernel"]
     np.testing.assert_array_equal(model.scorer.hidden[0].kernel, stored.astype("float32"))
 

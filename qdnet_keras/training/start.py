@@ -40,6 +40,7 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
         print(f"Started from {config.train.init}: {', '.join(taken)}.")
     model.encoder.freeze("encoder" if config.train.score_steps else config.train.freeze)
     model.posterior.trainable = model.scorer.trainable = not config.train.score_steps
+    model.restorer.trainable = False  # its variables too, which the network's own setting spares
     optimizer = build_optimizer(config.optimizer, steps_per_epoch, config.train.epochs)
     model.compile(optimizer=optimizer, objective=build_objective(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
