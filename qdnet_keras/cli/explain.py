@@ -76,8 +76,10 @@ def run(
 
             write_figure(draw_explanation(explanation), paths, dpi=120)
         figures = [str(path) for path in paths]
-        text = "\n".join([*_lines(file, explanation), *figures])
-        report.result((text,), {"file": file, **explanation.record(), "figures": figures})
+        record = {"file": file, **explanation.record(), "figures": figures}
+        lines = [""] if as_json else [*_lines(file, explanation), *figures]
+        for line in lines:
+            report.result((line,), record)
     report.finish()
 
 

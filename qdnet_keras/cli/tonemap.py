@@ -14,7 +14,7 @@ from qdnet_keras.cli.common import (
     prepare_output,
     require,
 )
-from qdnet_keras.cli.output import print_json
+from qdnet_keras.cli.output import print_json, printable
 from qdnet_keras.cli.progress import Progress
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 
@@ -127,7 +127,7 @@ def run(
         return
     for candidate in result.candidates:
         typer.echo(f"{candidate.score:6.1f}  {_label(candidate)}")
-    typer.echo(f"\n{output} scores {result.score:.1f}")
+    typer.echo(f"\n{printable(str(output))} scores {result.score:.1f}")
 
 
 def _label(candidate: "Candidate") -> str:
