@@ -16,6 +16,7 @@ from qdnet_keras import __version__
 from qdnet_keras.cli import app as app_command
 from qdnet_keras.cli import (
     apply,
+    batch,
     data,
     demo,
     enhance,
@@ -89,6 +90,7 @@ for name, module in {
     "explain": explain,
     "tonemap": tonemap,
     "apply": apply,
+    "batch": batch,
     "train": train,
     "teach": teach,
     "evaluate": evaluate,

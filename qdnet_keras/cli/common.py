@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 FIGURES = (".png", ".svg")
-EXTRAS = {"app": "gradio", "data": "OpenEXR", "figures": "matplotlib", "onnx": "tf2onnx"}
+EXTRAS = {
+    "app": "gradio",
+    "batch": "pyarrow",
+    "data": "OpenEXR",
+    "figures": "matplotlib",
+    "onnx": "tf2onnx",
+    "ray": "ray",
+}
 
 Preset = Annotated[
     str,
