@@ -1,7 +1,9 @@
 """Batches: tables of good and bad files, sources of every kind, crashes that cost nothing done."""
 
+import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,8 +76,6 @@ def test_a_csv_says_the_same(tiny_preset, folder, tmp_path):
     options = ("--preset", tiny_preset, "--part-size", 2)
     for name in ("a.csv", "a.parquet"):
         assert run(folder, "--out", tmp_path / name, *options).exit_code == 1
-    import csv
-
     with (tmp_path / "a.csv").open(newline="") as file:
         told = {row["file"]: row for row in csv.DictReader(file)}
     rows = rows_of(tmp_path / "a.parquet")
@@ -223,6 +223,29 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tiny_preset, many, started, 
     assert not parts.exists()
 
 
+@pytest.mark.parametrize("rendering", [(), ("--enhance-to", "new", "--target", "50")])
+def test_a_damaged_preset_is_told_once(tiny_preset, many, tmp_path, monkeypatch, rendering):
+    monkeypatch.chdir(tmp_path)
+    preset = shutil.copytree(tiny_preset, tmp_path / "preset")
+    weights = (preset / "weights.safetensors").read_bytes()
+    (preset / "weights.safetensors").write_bytes(weights[: len(weights) // 2])
+    result = run(many, "--out", "a.parquet", "--preset", preset, *rendering)
+    assert result.exit_code == 6
+    (line,) = result.stderr.splitlines()
+    assert str(preset) in line
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_names_that_are_not_utf8_are_rows_too(tiny_preset, photo, tmp_path):
+    path = photo("in/a.png")
+    os.rename(path, os.fsencode(tmp_path / "in") + b"/\xff.png")
+    for name in ("a.parquet", "a.csv"):
+        result = run(tmp_path / "in", "--out", tmp_path / name, "--preset", tiny_preset)
+        assert result.exit_code == 0, result.output
+    (file,) = rows_of(tmp_path / "a.parquet")
+    assert file.endswith("\\udcff.png")
+
+
 def test_without_ray_several_workers_are_one(tiny_preset, many, tmp_path, monkeypatch):
     monkeypatch.setattr("qdnet_keras.cli.batch.find_spec", lambda name: None)
     result = run(many, "--out", tmp_path / "a.csv", "--preset", tiny_preset, "--workers", 2)
@@ -246,11 +269,14 @@ def test_a_worker_of_ray_that_is_killed_loses_nothing(
         return actors[0] if actors else None
 
     wait_for(lambda: list(parts.glob("*.parquet")) or process.poll() is not None)
+    if process.poll() == 8:
+        pytest.skip("Ray did not start within its 30 seconds on this busy machine")
     killed = worker()
     assert killed is not None
     os.kill(killed.pid, signal.SIGKILL)
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 1, errors
+    assert output.startswith("{"), (output, errors)
     assert json.loads(output)["files"] == 25
     rows = rows_of(table)
     assert len(rows) == 25

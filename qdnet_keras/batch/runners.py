@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from qdnet_keras.batch.worker import Job, Row, Worker
+from qdnet_keras.errors import PresetError, ServerError
+from qdnet_keras.files import reason
 
 Part = tuple[int, list[tuple[str, str]]]  # its number, and file and output name of each
 Done = tuple[int, list[Row]]
@@ -32,6 +34,10 @@ def on_ray(job: Job, parts: list[Part], workers: int, address: str) -> Iterator[
     Args:
         workers: Actors, each with a network of its own.
         address: Of a cluster, such as `host:6379`; `"local"` starts Ray on this machine.
+
+    Raises:
+        ServerError: If Ray cannot be started, or no cluster is reached.
+        PresetError: If a worker cannot load the preset.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what Ray Data does
     import ray
@@ -40,13 +46,17 @@ def on_ray(job: Job, parts: list[Part], workers: int, address: str) -> Iterator[
     own: dict[str, Any] = {}
     if address == LOCAL:
         own = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
-    ray.init(
-        address=address,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-        **own,
-    )
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            **own,
+        )
+    except Exception as error:
+        where = "started" if address == LOCAL else f"reached at {address}"
+        raise ServerError(f"Ray cannot be {where} ({reason(error)}).") from error
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -60,6 +70,8 @@ def on_ray(job: Job, parts: list[Part], workers: int, address: str) -> Iterator[
             num_cpus=1,
         )
         for row in done.iter_rows():
+            if row["failure"]:
+                raise PresetError(row["failure"])
             yield int(row["index"]), json.loads(row["rows"])
     finally:
         ray.shutdown()
@@ -71,4 +83,8 @@ class _Actor:
 
     def __call__(self, row: Row) -> Row:
         files = [(file, name) for file, name in json.loads(row["files"])]
-        return {"index": row["index"], "rows": json.dumps(self.worker.rows(files))}
+        try:
+            rows, failure = self.worker.rows(files), ""
+        except PresetError as error:
+            rows, failure = [], str(error)
+        return {"index": row["index"], "rows": json.dumps(rows), "failure": failure}

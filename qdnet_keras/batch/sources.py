@@ -43,7 +43,7 @@ def _list_remote(source: str) -> list[str]:
         raise MissingPackageError(f"{source} needs a package: {reason(error)}.") from error
     except Exception as error:  # each kind of storage has its own
         raise DataError(f"{source} cannot be listed ({reason(error)}).") from error
-    pictures = [path for path in found if _is_picture(path.removeprefix(root))]
+    pictures = [path for path in found if _is_picture(path[len(root) :] or path)]
     return [filesystem.unstrip_protocol(path) for path in pictures]
 
 

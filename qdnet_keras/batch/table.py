@@ -80,7 +80,7 @@ class Table:
         import pyarrow.parquet
 
         with new_file(self.part(index)) as file:
-            table = pyarrow.Table.from_pylist(rows, schema=_schema())
+            table = pyarrow.Table.from_pylist(list(map(_printable, rows)), schema=_schema())
             pyarrow.parquet.write_table(table, file)
 
     def join(self, parts: int) -> None:
@@ -99,6 +99,14 @@ class Table:
 
         errors = pyarrow.parquet.read_table(self.part(index), columns=["error"])["error"]
         return len(errors) - errors.null_count
+
+
+def _printable(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with names that are not UTF-8 escaped, as Parquet has no others."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 def _schema() -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdnet_keras.batch.sources import read_bytes
-from qdnet_keras.errors import QDNetError
+from qdnet_keras.errors import ImageError, OutputError
 from qdnet_keras.photos.files import Photo, read_photo, write_photo
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Worker:
             row |= self._score(photo)
             if self.job.enhance_to is not None:
                 row |= self._enhance(photo, Path(self.job.enhance_to, name))
-        except QDNetError as error:
+        except (ImageError, OutputError) as error:
             row["error"] = str(error)
         return row
 

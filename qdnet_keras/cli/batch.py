@@ -18,6 +18,7 @@ from qdnet_keras.cli.common import (
     require,
     reserve_output,
 )
+from qdnet_keras.cli.enhance import check_preset
 from qdnet_keras.cli.output import print_json, print_note
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.errors import OutputError
@@ -88,6 +89,8 @@ def run(
         raise typer.BadParameter(f"{out} must end in .parquet or .csv.", param_hint="--out")
     if out.suffix.lower() == PARQUET:
         require("batch")
+    if enhance_to is not None:
+        check_preset(preset, "bank")
     reserve_output(out, force)
     folder = None if enhance_to is None else str(enhance_to)
     table, job = Table(out), Job(preset, working_size, folder, target)
