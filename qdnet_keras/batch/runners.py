@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from typing import Any, cast
 
 from qdnet_keras.batch.worker import Job, Row, Worker
@@ -46,35 +48,36 @@ def on_ray(job: Job, parts: list[Part], workers: int, address: str) -> Iterator[
     own: dict[str, Any] = {}
     if address == LOCAL:
         own = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            **own,
-        )
-    except Exception as error:
-        where = "started" if address == LOCAL else f"reached at {address}"
-        raise ServerError(f"Ray cannot be {where} ({reason(error)}).") from error
-    try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        items = [{"index": index, "files": json.dumps(files)} for index, files in parts]
-        done = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            cast(Any, _Actor),  # it takes classes too
-            fn_constructor_args=(job,),
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
-            num_cpus=1,
-        )
-        for row in done.iter_rows():
-            if row["failure"]:
-                raise PresetError(row["failure"])
-            yield int(row["index"]), json.loads(row["rows"])
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # where Ray would tell of workers that died
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                **own,
+            )
+        except Exception as error:
+            where = "started" if address == LOCAL else f"reached at {address}"
+            raise ServerError(f"Ray cannot be {where} ({reason(error)}).") from error
+        try:
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            context.print_on_execution_start = False
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
+            items = [{"index": index, "files": json.dumps(files)} for index, files in parts]
+            done = ray.data.from_items(items, override_num_blocks=len(items)).map(
+                cast(Any, _Actor),  # it takes classes too
+                fn_constructor_args=(job,),
+                compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
+                num_cpus=1,
+            )
+            for row in done.iter_rows():
+                if row["failure"]:
+                    raise PresetError(row["failure"])
+                yield int(row["index"]), json.loads(row["rows"])
+        finally:
+            ray.shutdown()
 
 
 class _Actor:
