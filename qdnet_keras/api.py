@@ -17,10 +17,10 @@ from qdnet_keras.model.enhancement import enhance_pixels
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.outcomes import Enhanced, Explanation, Rendering, Score, Tonemapped
-from qdnet_keras.photos.files import Photo, check_pixels, read_photo
+from qdnet_keras.photos.files import Photo, as_saved, check_pixels, format_for, read_photo
 from qdnet_keras.recipes.recipe import Recipe
 
-Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
+Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image | Photo
 
 
 def load(preset: str | os.PathLike[str] = DEFAULT_PRESET) -> QDNet:
@@ -42,7 +42,8 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
 
     Args:
         picture: Path, bytes or open binary file of a PNG, JPEG, TIFF or WebP picture; a Pillow
-            image; or uint8 or uint16 `[height, width, 3]`, sRGB-encoded. Sides ≥ 32.
+            image; uint8 or uint16 `[height, width, 3]`, sRGB-encoded; or a `Photo` that
+            `qdnet_keras.photos.files.read_photo` returned. Sides ≥ 32.
         model: See `load`; by default the released preset, loaded at the first call.
         long_side: The score is computed on a copy of at most this long side, pixels.
 
@@ -60,7 +61,13 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
 
 
 def enhance(
-    picture: Picture, target: float, model: QDNet | None = None, **options: Any
+    picture: Picture,
+    target: float,
+    model: QDNet | None = None,
+    *,
+    save_as: str | os.PathLike[str] = "",
+    long_side: int = WORKING_SIDE,
+    **options: Any,
 ) -> Enhanced:
     """Renders a picture at the score asked for, or as near to it as the model can.
 
@@ -68,7 +75,10 @@ def enhance(
         picture: As for `score`.
         target: Score asked for, 0..100; it may be below the picture's own.
         model: See `load`; by default the released preset, loaded at the first call.
-        **options: `sampler`, `tolerance`, `long_side` and `seed`, see
+        save_as: Name of the file that the rendering is for: `score_after` is that of this file. Its
+            suffix tells the format; by default it is that of `picture`, and a PNG for an array.
+        long_side: As for `score`.
+        **options: `sampler`, `tolerance` and `seed`, see
             `qdnet_keras.model.enhancement.enhance_pixels`.
 
     Returns:
@@ -77,10 +87,23 @@ def enhance(
 
     Raises:
         ImageError, TypeError: As for `score`.
+        OutputError: If `save_as` is of no known format or of one that would lose the alpha channel.
         ValueError: If the target or an option is out of range.
     """
     photo = _photo(picture)
-    enhanced = enhance_pixels(model or _default_model(), photo.srgb, target, **options)
+    format = format_for(Path(save_as), photo)
+
+    def seen(srgb: np.ndarray) -> np.ndarray:
+        return as_saved(photo, srgb, format, long_side)
+
+    enhanced = enhance_pixels(
+        model or _default_model(),
+        photo.srgb,
+        target,
+        long_side=long_side,
+        as_saved=seen,
+        **options,
+    )
     return replace(enhanced, source=None if isinstance(picture, np.ndarray) else photo)
 
 
@@ -168,6 +191,8 @@ def _default_model() -> QDNet:
 
 
 def _photo(picture: Picture, least_side: int | None = None) -> Photo:
+    if isinstance(picture, Photo):
+        return picture
     if isinstance(picture, np.ndarray):
         check_pixels(picture)
         return Photo(picture, None, False, "PNG")

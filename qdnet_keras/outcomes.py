@@ -80,8 +80,8 @@ class Enhanced(Rendering):
 
     Attributes:
         target: Score asked for, 0..100.
-        score_before, score_after: Scores of the input and of `pixels`, each as `score_pixels`
-            gives it.
+        score_before, score_after: Scores of the input and of the rendering, as it is seen in the
+            file that it is for, see `qdnet_keras.enhance`.
         epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.
         reached: Whether |score_after − target| is within the tolerance.
         change: What was done to the picture, float32 `[cells_y, cells_x, change_channels]`, as

@@ -200,3 +200,24 @@ def test_save_of_an_array_keeps_its_depth(model, photo, tmp_path):
     enhanced = qdnet_keras.enhance(pixels, qdnet_keras.score(pixels, model).score, model)
     enhanced.save(str(tmp_path / "b.tif"))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), pixels)
+
+
+@pytest.mark.parametrize(
+    "suffix", [".jpg", ".png", ".tif", ".webp", ".heic", ".avif", ".jxl", ".jp2"]
+)
+def test_score_after_is_that_of_the_file_saved(model, photo, tmp_path, suffix):
+    source, path = photo("a.png", size=(192, 128)), tmp_path / f"saved{suffix}"
+    own = qdnet_keras.score(source, model).score
+    for target in (own, 0.0 if own > 50 else 100.0):
+        enhanced = qdnet_keras.enhance(source, target, model, save_as=path, long_side=96)
+        enhanced.save(path, force=True)
+        saved = qdnet_keras.score(path, model, long_side=96).score
+        assert enhanced.score_after == pytest.approx(saved, abs=1e-3)
+
+
+def test_a_file_that_cannot_be_saved_is_told_before_anything_is_computed(model, photo, tmp_path):
+    with pytest.raises(OutputError, match="unknown suffix"):
+        qdnet_keras.enhance(photo("a.png"), 50, model, save_as="a.bmp")
+    Image.open(photo("a.png")).convert("RGBA").save(tmp_path / "b.png")
+    with pytest.raises(OutputError, match="lose its alpha"):
+        qdnet_keras.enhance(tmp_path / "b.png", 50, model, save_as="b.jpg")

@@ -64,18 +64,13 @@ def enhanced(model: QDNet, pixels: np.ndarray, target: float) -> Enhanced:
 
 
 def check_rendering(
-    model: QDNet,
-    pixels: np.ndarray,
-    score_after: float,
-    expected: Enhanced,
-    levels: int = 1,
-    scores: float = 0.05,
+    model: QDNet, pixels: np.ndarray, score_after: float, expected: Enhanced
 ) -> None:
     """Python's within one level, and its score is that of exactly the picture returned."""
-    assert np.abs(pixels.astype(int) - expected.pixels).max() <= levels
+    assert np.abs(pixels.astype(int) - expected.pixels).max() <= 1
     again = score_pixels(model, pixels, EXPORTED_SIDE).score
     assert score_after == pytest.approx(again, abs=1e-3)
-    assert score_after == pytest.approx(expected.score_after, abs=scores)
+    assert score_after == pytest.approx(expected.score_after, abs=0.05)
 
 
 def targets(*values: float) -> np.ndarray:
@@ -291,7 +286,7 @@ def test_photographs_from_their_files(answers, photographs, model, number):
     assert expected.epsilon > 0
     answer = answers["photographs"][number]
     pixels, score_after = opened(answer["image_bytes"][0]), answer["score_after"][0]
-    check_rendering(model, pixels, score_after, expected, levels=2, scores=TOLERANCE)
+    check_rendering(model, pixels, score_after, expected)
 
 
 def test_far_target_is_reached_from_a_file_as_in_python(answers, photographs, model):
@@ -300,7 +295,7 @@ def test_far_target_is_reached_from_a_file_as_in_python(answers, photographs, mo
     expected = enhanced(model, read_photo(SAMPLES / name).pixels, target)
     answer = answers["photographs"][-1]
     pixels = opened(answer["image_bytes"][0])
-    assert np.abs(pixels.astype(int) - expected.pixels).max() <= 2
+    assert np.abs(pixels.astype(int) - expected.pixels).max() <= 1
     assert answer["score_after"][0] == pytest.approx(
         score_pixels(model, pixels, EXPORTED_SIDE).score, abs=1e-3
     )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from qdnet_keras.export import pictures as graph_images
+from qdnet_keras.model import copies
 from qdnet_keras.photos import files as images
 
 SIZES = [
@@ -30,7 +31,7 @@ MAX_PIXELS = 1_000_000
 CASES = Path(__file__).parent / "data" / "serving"
 
 working_copy = tf.function(
-    lambda pixels: graph_images.working_copy(pixels, 512),
+    lambda pixels: copies.working_copy(pixels, 512),
     input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)],
 )
 decode = tf.function(
@@ -101,7 +102,7 @@ def test_conversions_equal_the_numpy_ones():
         graph_images.from_float(values), images.from_float(values, np.uint8)
     )
     levels = np.arange(256, dtype=np.uint8)
-    to_float = tf.function(graph_images.to_float)  # a graph divides otherwise than a single call
+    to_float = tf.function(copies.to_float)  # a graph divides otherwise than a single call
     np.testing.assert_array_equal(to_float(tf.constant(levels)), images.to_float(levels))
 
 

@@ -53,12 +53,10 @@ def a_picture(seed: int = 0, size: tuple[int, int] = (64, 96), dtype: Any = np.u
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_same_frame_becomes_what_the_network_makes_of_it(tiny_preset, tmp_path, dtype):
-    from qdnet_keras.model.enhancement import Found, render_pixels
+    from qdnet_keras.model.enhancement import Change, render_pixels
 
     model, pixels, change = qdnet_keras.load(tiny_preset), a_picture(dtype=dtype), a_change()
-    nothing = np.zeros(1, np.float32)
-    found = Found(change[None], np.ones((1, 6), np.float32), nothing, nothing, nothing)
-    expected = render_pixels(model, found, pixels)
+    expected = render_pixels(model, Change(change[None], np.ones((1, 6), np.float32)), pixels)
     assert (expected != pixels).mean() > 0.9
     a_recipe(change).save(tmp_path / "a.json")
     done = Recipe.load(tmp_path / "a.json").render(pixels)

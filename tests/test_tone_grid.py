@@ -11,6 +11,7 @@ from layer_contract import check_layer
 from qdnet_keras.model.layers import ToneGrid
 from qdnet_keras.model.layers.bilateral_grid import grid_position
 from qdnet_keras.model.layers.tone_grid import BRIGHTEST, DARKEST, KNOTS, TONE_CHANNELS
+from qdnet_keras.model.tone_pixels import change_tones
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 WHOLE = (23, 31)
@@ -165,3 +166,20 @@ def test_a_tint_shifts_white_and_leaves_black():
         changed = render(grid, np.full((1, *WHOLE, 3), level, "float32"))
         light = (changed @ LUMINANCE)[..., None]
         np.testing.assert_allclose(changed, light * (1 + tint), atol=1e-5)
+
+
+@ANY
+@SEEDS
+def test_compiled_pixels_are_those_of_the_graph(seed, steepness):
+    """Whole pictures and tiles, 8 and 16 bits: each level is the graph's or the one beside it."""
+    rng = np.random.default_rng(seed)
+    grid, picture = random_grid(rng, steepness, tint=0.2), random_picture(rng)
+    for top, dtype in ((255, np.uint8), (65535, np.uint16)):
+        levels = np.rint(top * picture[0]).astype(dtype)
+        expected = np.rint(top * render(grid, (levels / np.float32(top))[None])[0])
+        whole = change_tones(levels, grid[0], (0, 0), WHOLE)
+        assert whole.dtype == dtype
+        assert np.abs(whole - expected).max() <= 1
+        assert (whole != expected).mean() < 0.01
+        tile = change_tones(levels[5:17, 9:], grid[0], (5, 9), WHOLE)
+        np.testing.assert_array_equal(tile, whole[5:17, 9:])

@@ -46,7 +46,7 @@ def run(
 
     photo = read_photo(samples / f"{POOR}.jpg")
     model = load_model(preset)
-    rendered = {target: qdnet_keras.enhance(photo.pixels, target, model) for target in TARGETS}
+    rendered = {target: qdnet_keras.enhance(photo, target, model) for target in TARGETS}
     tiles = [ladder_tile(rendering) for rendering in rendered.values()]
     write_ladder(photo, rendered[CHOSEN].score_before, tiles, ladder, force)
     write_rendering(photo, rendered[CHOSEN].pixels, enhanced, force)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from qdnet_keras.outcomes import Enhanced
     from qdnet_keras.photos.files import Photo
 
-Renderer = Callable[["_Job", float], "Enhanced"]
+Renderer = Callable[["_Job", float, Path], "Enhanced"]
 Row = tuple[list[str], dict[str, Any]]
 
 STDOUT = Path("-")
@@ -116,7 +116,7 @@ def run(
     """Render photographs at a target score.
 
     Format, size, depth, colour profile and metadata stay as they are; what cannot is noted. The
-    rendering is scored again; where the target is out of reach, the nearest rendering is written
+    file written is scored again; where the target is out of reach, the nearest rendering is written
     and the table says so. A target below a photograph's own score makes it worse.
 
     With --json: {"file", "output", "target", "score_before", "score_after", "epsilon", "reached",
@@ -174,10 +174,10 @@ def _prepare(
 
 
 def _local_renderer(preset: str, scale: str, options: dict[str, Any]) -> Renderer:
-    def render(job: _Job, target: float) -> "Enhanced":
+    def render(job: _Job, target: float, path: Path) -> "Enhanced":
         model = load_model(preset)  # takes seconds, so files that cannot be read are told first
         score = to_score(model, target, scale)
-        return qdnet_keras.enhance(job.photo.srgb, score, model, **options)
+        return qdnet_keras.enhance(job.photo, score, model, save_as=path, **options)
 
     return render
 
@@ -185,7 +185,7 @@ def _local_renderer(preset: str, scale: str, options: dict[str, Any]) -> Rendere
 def _remote_renderer(client: "Client") -> Renderer:
     from qdnet_keras.client.pictures import check_renderable, to_file
 
-    def render(job: _Job, target: float) -> "Enhanced":
+    def render(job: _Job, target: float, path: Path) -> "Enhanced":
         check_renderable(job.photo.pixels, job.file)
         with naming(job.file):
             return client.enhance_file(to_file(job.photo, job.data), target)
@@ -220,7 +220,7 @@ def _do(job: _Job | QDNetError, renderer: Renderer) -> tuple[list[Row], QDNetErr
     tiles = []
     try:
         for target, path in job.renderings:
-            enhanced = renderer(job, target)
+            enhanced = renderer(job, target, path)
             notes = write_rendering(job.photo, enhanced.pixels, path, job.force)
             kept = job.keep.write(job.photo, enhanced)
             rows.append(_row(job.file, path, enhanced, notes, kept))

@@ -26,17 +26,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from qdnet_keras.errors import OutputError, PresetError
-from qdnet_keras.export import pictures as graph_images
 from qdnet_keras.export import versions, warmup
-from qdnet_keras.export.pictures import (
-    checked,
-    decode_picture,
-    from_float,
-    size_checks,
-    working_copy,
-)
+from qdnet_keras.export.pictures import checked, decode_picture, from_float, size_checks
 from qdnet_keras.files import new_folder
 from qdnet_keras.model import enhancement, graphs
+from qdnet_keras.model.copies import in_bands, to_float, working_copy
 from qdnet_keras.model.enhancement import BAND_PIXELS, TOLERANCE
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE
@@ -71,6 +65,7 @@ class Endpoints:
         long_side: int = WORKING_SIDE,
         max_pixels: int = MAX_PIXELS,
     ):
+        self.model = model
         self.tolerance = tolerance
         self.long_side = long_side
         self.max_pixels = max_pixels
@@ -150,34 +145,42 @@ class Endpoints:
     def _enhance_picture(self, picture: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
         """`enhancement.enhance_pixels` of uint8 `[H, W, 3]`."""
         image = picture[None]
+        is_small = tf.reduce_max(tf.shape(picture)[:2]) <= enhancement.SMALL * self.long_side
+        proof = tf.cond(
+            is_small, lambda: to_float(image), lambda: working_copy(image, self.long_side)
+        )
         found = self._find_change(
-            working_copy(image, self.long_side),
+            proof,
+            is_small,
+            np.int32(self.long_side),
             target[None],
             np.float32(self.tolerance),
             np.int32(0),
         )
-        before, epsilon = found.score_before[0], found.epsilon[0]
 
-        def rendered() -> tuple[tf.Tensor, tf.Tensor]:
-            output = self._render(found, image)
-            return output[0], self._score(output)["score"][0]
+        def render(epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            change = enhancement.change_at(self.model, found, epsilon)
+            output = self._render(change, image)
+            return self._score(output)["score"][0], tf.ensure_shape(output[0], picture.shape)
 
-        output, after = tf.cond(epsilon == 0.0, lambda: (picture, before), rendered)
+        epsilon, after, output = enhancement.settle(
+            render, found, picture, target, np.float32(self.tolerance)
+        )
         reached = tf.abs(after - target) <= self.tolerance
-        results = zip(RESULTS, (before, after, epsilon, reached), strict=True)
+        results = zip(RESULTS, (found.score_before[0], after, epsilon, reached), strict=True)
         return {"image": output, **dict(results)}
 
-    def _render(self, found: enhancement.Found, image: tf.Tensor) -> tf.Tensor:
+    def _render(self, change: enhancement.Change, image: tf.Tensor) -> tf.Tensor:
         """`enhancement.render_pixels` of uint8 `[1, H, W, 3]`."""
         size = tf.shape(image)[1:3]
 
         def band(first: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-            pixels = graph_images.to_float(image[:, first:stop])
+            pixels = to_float(image[:, first:stop])
             origin = tf.stack([first, 0])
-            return from_float(self._rerender(pixels, found.change, found.moments, origin, size))
+            return from_float(self._rerender(pixels, *change, origin, size))
 
         rows = tf.maximum(1, BAND_PIXELS // size[1])
-        return graph_images.in_bands(band, size[0], rows, tf.uint8, 3)
+        return in_bands(band, size[0], rows, tf.uint8, 3)
 
 
 _RESULT_SPECS = {

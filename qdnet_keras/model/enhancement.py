@@ -2,28 +2,32 @@
 
 1. Choose z̄: first the quality that the restorer expects of the picture, then qualities of other
    pictures with a better (worse) Q, farther and farther ones, until the rendering at z̄ scores
-   beyond the target. A rendering that pleases Q, but not the second opinion, does not count. Where
-   none reaches the target, the best one seen is the answer.
-2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|.
+   beyond the target. Where none does, the best one seen is the answer.
+2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|: on the way to the
+   restored quality, this is where to look first.
 3. Render, score the rendering itself, and correct ε until that score meets the target.
 
 The qualities tried do not depend on the target, so that a higher target never ends lower.
 
 The rendering is the picture with its quality changed: at ε = 0 it is the picture itself. Steps 1 to
-3 see a small working copy; `render_pixels` applies the change to the original, tile by tile.
+3 see a proof (`find_change`): a small picture itself, of a large one the working copy. A proof of
+the latter scores nearly as the picture's rendering, but not quite: the mean of changed pixels is
+not the changed mean, and pixels are rounded. So the last correction of ε is judged by the picture
+itself, and so are two more where it misses (`settle`).
 
 `enhance_pixels`, `render_pixels` and `render_tile` take arrays; the other functions are TensorFlow
-graphs over a batch whose rows do not influence each other.
+graphs over a batch whose rows do not influence each other, but for `settle`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from scipy.special import chdtri
 
-from qdnet_keras.model import graphs
+from qdnet_keras.model import copies, graphs
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.outcomes import Enhanced
@@ -37,23 +41,78 @@ NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
 CLIMB_STEPS, CLIMB_RATE = 100, 0.1
 SEARCH_STEPS, SEARCH_TOLERANCE = 60, 0.01
-RENDERINGS = 8  # at most, in the closed loop
-BAND_PIXELS = 1 << 19
+UNLIKE_ENDS = 0.02  # ε by which a guess must differ from both ends
+PROOFS, PICTURES = 8, 3  # renderings at most, of the proof and of the picture itself
+SMALL = 2  # long side, in those of the working copy, up to which a picture is its own proof
+HALFWAY = 0.5  # tolerances from the target where a proof scores as the picture does
+NEAR = 4.0  # where it does not: whence the next correction is likely to meet the target
+BAND_PIXELS, THREADS = 1 << 19, 4
+
+
+class Search(NamedTuple):
+    """Where the target lies on the path from z to z̄, float32, one shape.
+
+    `low` and `high` are ε of renderings; `low_gap` and `high_gap` are how far their scores lie
+    beyond the target: below 0 where they fall short of it.
+    """
+
+    low: tf.Tensor
+    low_gap: tf.Tensor
+    high: tf.Tensor
+    high_gap: tf.Tensor
+
+    def holds(self) -> tf.Tensor:
+        """Whether the target lies between the two."""
+        return (self.high_gap > 0.0) & (self.high > self.low)
+
+    def crossing(self) -> tf.Tensor:
+        """ε at which a line through the two meets the target."""
+        share = self.low_gap / (self.high_gap - self.low_gap)
+        return self.low - share * (self.high - self.low)
+
+    def narrowed(self, epsilon: tf.Tensor, gap: tf.Tensor) -> "Search":
+        """The part that holds the target, after a rendering at ε.
+
+        Anderson and Björck's variant of regula falsi: the gap of the end that stays put is reduced,
+        so that it cannot hold the search back.
+        """
+        short = gap < 0.0
+        ratio = gap / tf.where(short, self.low_gap, self.high_gap)
+        kept = tf.where(ratio < 0.9, 1.0 - ratio, 0.5)
+        return Search(
+            tf.where(short, epsilon, self.low),
+            tf.where(short, gap, kept * self.low_gap),
+            tf.where(short, self.high, epsilon),
+            tf.where(short, kept * self.high_gap, gap),
+        )
+
+
+class Change(NamedTuple):
+    """What `QDNet.rerender` takes of a picture, float32.
+
+    `grid` is `[B, cells_y, cells_x, change_channels]`, `moments` `[B, 6]`.
+    """
+
+    grid: tf.Tensor
+    moments: tf.Tensor
 
 
 class Found(NamedTuple):
-    """What `find_change` found for each picture of a batch, float32.
+    """What `find_change` found for each picture of a batch.
 
-    `change` `[B, cells_y, cells_x, change_channels]` and `moments` `[B, 6]` are what
-    `QDNet.rerender` takes; `epsilon`, `score_before` and `score_after` (of the working copy) are
-    `[B]`.
+    `contents` and `moments` are those of its working copy; its quality `z` and the quality `far` at
+    the end of the path are `[B, latent_dim]`; `epsilon`, where on the path to render (0: leave the
+    picture as it is), and `score_before` are `[B]`; `search` says between which ε the target lies,
+    if it does.
     """
 
-    change: tf.Tensor
+    contents: list[tf.Tensor]
     moments: tf.Tensor
+    z: tf.Tensor
+    far: tf.Tensor
     epsilon: tf.Tensor
+    search: Search
     score_before: tf.Tensor
-    score_after: tf.Tensor
 
 
 def enhance_pixels(
@@ -65,6 +124,7 @@ def enhance_pixels(
     tolerance: float = TOLERANCE,
     long_side: int = WORKING_SIDE,
     seed: int = 0,
+    as_saved: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Enhanced:
     """Renders a picture at the score asked for, or as near to it as the model can.
 
@@ -77,6 +137,8 @@ def enhance_pixels(
         tolerance: Largest |score_after − target| that counts as reached.
         long_side: Long side of the working copy, pixels.
         seed: Seed of the prior's draws.
+        as_saved: Function from a rendering to what will be seen of it, uint8 or uint16
+            `[rows, columns, 3]`, such as what a JPEG keeps: that is scored. Default: all of it.
 
     Raises:
         ValueError: If the target is not in 0..100, the sampler is unknown or the bank is empty.
@@ -87,18 +149,37 @@ def enhance_pixels(
         raise ValueError(f"The sampler must be one of {SAMPLERS}. Received: sampler={sampler!r}")
     if sampler == "bank" and not model.bank_size:
         raise ValueError("The model has no latent bank; use sampler='prior' or fill one.")
-    working = working_copy(pixels, long_side)
+    is_small = max(pixels.shape[:2]) <= SMALL * long_side
+    proof = to_float(pixels) if is_small else working_copy(pixels, long_side)
     found = graph(model, sampler)(
-        working[None], np.array([target], np.float32), np.float32(tolerance), np.int32(seed)
+        proof[None],
+        is_small and pixels.dtype == np.uint8,
+        np.int32(long_side),
+        np.array([target], np.float32),
+        np.float32(tolerance),
+        np.int32(seed),
     )
-    epsilon, before = float(found.epsilon[0]), float(found.score_before[0])
-    if epsilon == 0.0:
-        output, after = pixels.copy(), before
-    else:
-        output = render_pixels(model, found, pixels)
-        after = score_pixels(model, output, long_side).score
-    reached, change = abs(after - target) <= tolerance, found.change[0].numpy()
-    return Enhanced(output, target, before, after, epsilon, reached, change=change)
+
+    def render(epsilon: tf.Tensor) -> tuple[float, np.ndarray]:
+        output = render_pixels(model, change_at(model, found, epsilon), pixels)
+        return score_seen(output), output
+
+    def score_seen(output: np.ndarray) -> float:
+        return score_pixels(model, as_saved(output) if as_saved else output, long_side).score
+
+    epsilon, after, output = settle(render, found, pixels, np.float32(target), tolerance)
+    if as_saved and epsilon == 0.0:
+        after = score_seen(pixels)
+    after = float(after)
+    return Enhanced(
+        np.array(output),
+        target,
+        float(found.score_before[0]),
+        after,
+        float(epsilon),
+        abs(after - target) <= tolerance,
+        change=change_at(model, found, epsilon).grid[0].numpy(),
+    )
 
 
 def graph(model: QDNet, sampler: str) -> Callable:
@@ -109,6 +190,8 @@ def graph(model: QDNet, sampler: str) -> Callable:
         lambda *inputs: find_change(model, sampler, *inputs),
         [
             graphs.PICTURES,
+            tf.TensorSpec([], tf.bool),
+            tf.TensorSpec([], tf.int32),
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([], tf.float32),
             tf.TensorSpec([], tf.int32),
@@ -119,60 +202,139 @@ def graph(model: QDNet, sampler: str) -> Callable:
 def find_change(
     model: QDNet,
     sampler: str,
-    image: tf.Tensor,
+    proof: tf.Tensor,
+    rounded: tf.Tensor,
+    long_side: tf.Tensor,
     target: tf.Tensor,
     tolerance: tf.Tensor,
     seed: tf.Tensor,
 ) -> Found:
-    """Steps 1 to 3 for a batch of working copies.
+    """Steps 1 to 3 for a batch of proofs, but for the last correction of ε.
 
     Args:
         sampler: One of `SAMPLERS`.
-        image: float32 `[B, height, width, 3]` in 0..1.
+        proof: float32 `[B, height, width, 3]` in 0..1.
+        rounded: Whether its renderings have 8 bits, bool scalar.
+        long_side: Long side of the working copy, pixels, int32 scalar.
         target: float32 `[B]`, scores.
         tolerance: float32 scalar, of the score.
         seed: int32 scalar.
     """
     encode, rerender = graphs.encode(model), graphs.rerender(model)
-    contents, moments, z, _, restored, _ = encode(image)
-    before, before_mos = model.rank_latent(z), model.score_latent(z)
-    upward = tf.where(target >= before, 1.0, -1.0)
 
-    def change_to(new_z: tf.Tensor) -> tf.Tensor:
-        return graphs.change(model)(contents, z, new_z)
+    def seen(picture: tf.Tensor) -> tf.Tensor:
+        levels = 255.0 * tf.clip_by_value(picture, 0.0, 1.0)
+        return copies.working_copy(tf.where(rounded, tf.round(levels), levels), long_side)
 
-    def render_at(new_z: tf.Tensor) -> tf.Tensor:
-        rendered = rerender(image, change_to(new_z), moments, [0, 0], tf.shape(image)[1:3])
-        return tf.round(tf.clip_by_value(rendered, 0.0, 1.0) * 255.0) / 255.0
+    contents, moments, z, _, restored, _ = encode(seen(proof))
+    before = model.rank_latent(z)
 
-    def rescore(new_z: tf.Tensor) -> tf.Tensor:
-        return model.rank_latent(encode(render_at(new_z)).loc)
+    def rescore(far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+        grid = graphs.change(model)(contents, z, _mix(z, far, epsilon))
+        rendered = rerender(proof, grid, moments, [0, 0], tf.shape(proof)[1:3])
+        return model.rank_latent(encode(seen(rendered)).loc)
 
-    def needs_more(end, exhausted):
-        passed = upward * (end - target) >= 0.0
-        return ~passed & ~exhausted & (tf.abs(before - target) > tolerance)
+    far, search, epsilon, score = choose_path(
+        model, rescore, z, restored, before, target, tolerance, seed, sampler
+    )
+    search, epsilon = close_loop(
+        lambda share: rescore(far, share),
+        search,
+        (epsilon, score),
+        target,
+        _upward(before, target),
+        tf.where(rounded, HALFWAY, NEAR) * tolerance,
+    )
+    epsilon = tf.where(search.holds() & ~rounded, search.crossing(), epsilon)
+    return Found(contents, moments, z, far, epsilon, search, before)
 
-    def attempt(count, far, end, exhausted):
-        goal = upward * before_mos + tf.gather((0.0, *OFFSETS), count)
-        start = tf.where(upward[:, None] > 0.0, restored, z)
-        sampled = choose_latent(model, start, upward, goal, seed, sampler)
-        new_far = tf.cond(count == 0, lambda: restored, lambda: sampled)
-        new_end = rescore(new_far)
-        better = needs_more(end, exhausted) & (upward * new_end > upward * end)
-        far, end = tf.where(better[:, None], new_far, far), tf.where(better, new_end, end)
-        spent = (count > 0) & (upward * model.score_latent(new_far) < goal)
-        return count + 1, far, end, exhausted | spent
 
-    _, far, end, _ = tf.while_loop(
-        lambda count, far, *state: (count <= len(OFFSETS)) & tf.reduce_any(needs_more(*state)),
+def choose_path(
+    model: QDNet,
+    rescore: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    z: tf.Tensor,
+    restored: tf.Tensor,
+    before: tf.Tensor,
+    target: tf.Tensor,
+    tolerance: tf.Tensor,
+    seed: tf.Tensor,
+    sampler: str,
+) -> tuple[tf.Tensor, Search, tf.Tensor, tf.Tensor]:
+    """Steps 1 and 2: a path from z that leads beyond the target, or as near to it as any.
+
+    Args:
+        rescore: Function from z̄ `[B, latent_dim]` and ε `[B]` to the score of the rendering.
+        restored: Quality that the restorer expects, `[B, latent_dim]`.
+        before: Score at z, `[B]`.
+
+    Returns:
+        z̄, the search on the path to it, and ε and score of the rendering that comes nearest.
+    """
+    upward, before_mos = _upward(before, target), model.score_latent(z)
+    start, zero = upward * (before - target), tf.zeros_like(target)
+    guess = search_epsilon(model, z, restored, target)
+    is_guess = (guess > UNLIKE_ENDS) & (guess < 1.0 - UNLIKE_ENDS)
+
+    def needs_more(search, score, exhausted):
+        apart = tf.minimum(tf.abs(score - target), tf.abs(before - target)) > tolerance
+        return apart & ~search.holds() & ~exhausted
+
+    def attempt(count, far, search, epsilon, score, exhausted):
+        goal = upward * before_mos + tf.gather((0.0, 0.0, *OFFSETS), count)
+        from_z = tf.where(upward[:, None] > 0.0, restored, z)
+        sampled = choose_latent(model, from_z, upward, goal, seed, sampler)
+        new_far = tf.cond(count < 2, lambda: restored, lambda: sampled)
+        share = tf.where((count == 0) & is_guess, guess, 1.0)
+        new_score = rescore(new_far, share)
+        gap = upward * (new_score - target)
+
+        low, low_gap = tf.cond(
+            count == 1, lambda: (search.low, search.low_gap), lambda: (zero, start)
+        )
+        new_search = Search(low, low_gap, share, gap)
+        # Short of the target by little: the line through both renderings tells where it is.
+        end_gap = start + (gap - start) / share
+        leads_beyond = (gap < 0.0) & (gap > -NEAR * tolerance) & (end_gap > -gap) & (share < 1.0)
+        on = Search(share, gap, tf.ones_like(share), tf.where(leads_beyond, end_gap, gap))
+        new_search = _choose((gap < 0.0) & (share < 1.0), on, new_search)
+
+        active = needs_more(search, score, exhausted)
+        nearer = tf.abs(new_score - target) + SMALLEST_GAIN < tf.abs(score - target)
+        best = active & (nearer | new_search.holds())
+        spent = (count > 1) & (upward * model.score_latent(new_far) < goal)
+        return (
+            count + 1,
+            tf.where(best[:, None], new_far, far),
+            _choose(active, new_search, search),
+            tf.where(best, share, epsilon),
+            tf.where(best, new_score, score),
+            exhausted | spent,
+        )
+
+    _, far, search, epsilon, score, _ = tf.while_loop(
+        lambda count, far, search, epsilon, *state: (
+            (count < 2 + len(OFFSETS)) & tf.reduce_any(needs_more(search, *state))
+        ),
         attempt,
-        (0, z, before, tf.zeros_like(target, tf.bool)),
+        (
+            tf.where(tf.reduce_any(is_guess), 0, 1),
+            z,
+            Search(zero, start, zero, start),
+            zero,
+            before,
+            tf.zeros_like(target, tf.bool),
+        ),
     )
-    guess = search_epsilon(model, z, far, target)
-    epsilon, after = close_loop(
-        lambda epsilon: rescore(_mix(z, far, epsilon)), before, end, target, guess, tolerance
-    )
-    return Found(change_to(_mix(z, far, epsilon)), moments, epsilon, before, after)
+    return far, search, epsilon, score
+
+
+def _choose(condition: tf.Tensor, one: Search, other: Search) -> Search:
+    return Search(*(tf.where(condition, *pair) for pair in zip(one, other, strict=True)))
+
+
+def _upward(before: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """1 to raise the score, −1 to lower it."""
+    return tf.where(target >= before, 1.0, -1.0)
 
 
 def choose_latent(
@@ -300,77 +462,110 @@ def _latent_gap(
 
 def close_loop(
     rescore: Callable[[tf.Tensor], tf.Tensor],
-    before: tf.Tensor,
-    end: tf.Tensor,
+    search: Search,
+    best: tuple[tf.Tensor, tf.Tensor],
     target: tf.Tensor,
-    epsilon: tf.Tensor,
-    tolerance: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Corrects ε by regula falsi (Illinois variant) until the rendering's score meets the target.
+    upward: tf.Tensor,
+    near: tf.Tensor,
+) -> tuple[Search, tf.Tensor]:
+    """Narrows a search until a rendering's score is near the target.
 
     Args:
         rescore: Function from ε `[B]` to the score of the rendering `[B]`.
-        before, end: Its scores at ε = 0, the picture as it is, and at ε = 1, `[B]`.
+        search: What is known of the path, `[B]`.
+        best: ε and score of the nearest rendering so far, `[B]` each.
         target: Score asked for, `[B]`.
-        epsilon: First guess, `[B]`.
-        tolerance: Scalar, of the score.
+        upward: See `choose_latent`.
+        near: Distance to the target that is near enough, scalar.
 
     Returns:
-        `(epsilon, score)`, the best seen for each row: one of the ends where the target does not
-        lie between them, the picture as it is where the other is hardly nearer.
+        The search and the ε of the nearest rendering, `[B]`.
     """
-    zero, one = tf.zeros_like(target), tf.ones_like(target)
-    upward = tf.sign(target - before)
-    low_gap, high_gap = upward * (before - target), upward * (end - target)
-    end_is_nearer = tf.abs(high_gap) + SMALLEST_GAIN < tf.abs(low_gap)
-    best = tf.where(end_is_nearer, one, zero)
-    best_score = tf.where(end_is_nearer, end, before)
 
-    def unfinished(best_score: tf.Tensor) -> tf.Tensor:
-        return (tf.abs(best_score - target) > tolerance) & (upward * (end - target) > 0.0)
+    def unfinished(search, _, score):
+        return search.holds() & (tf.abs(score - target) > near)
 
-    def falsi(low, low_gap, high, high_gap):
-        return low - low_gap * (high - low) / (high_gap - low_gap)
-
-    def step(count, epsilon, low, low_gap, high, high_gap, best, best_score):
-        score = rescore(epsilon)
-        better = unfinished(best_score) & (tf.abs(score - target) < tf.abs(best_score - target))
-        best, best_score = tf.where(better, epsilon, best), tf.where(better, score, best_score)
-        gap = upward * (score - target)
-        short = gap < 0.0
-        # Illinois: the end that stays put counts half, so that it cannot hold the search back.
-        low_gap, high_gap = (
-            tf.where(short, gap, 0.5 * low_gap),
-            tf.where(short, 0.5 * high_gap, gap),
+    def step(count, search, epsilon, score):
+        active = unfinished(search, epsilon, score)
+        new = search.crossing()
+        new_score = rescore(new)
+        nearer = active & (tf.abs(new_score - target) < tf.abs(score - target))
+        narrowed = search.narrowed(new, upward * (new_score - target))
+        return (
+            count + 1,
+            _choose(active, narrowed, search),
+            tf.where(nearer, new, epsilon),
+            tf.where(nearer, new_score, score),
         )
-        low, high = tf.where(short, epsilon, low), tf.where(short, high, epsilon)
-        epsilon = falsi(low, low_gap, high, high_gap)
-        return count + 1, epsilon, low, low_gap, high, high_gap, best, best_score
 
-    inside = (epsilon > 0.0) & (epsilon < 1.0)
-    start = tf.where(inside, epsilon, falsi(zero, low_gap, one, high_gap))
-    result = tf.while_loop(
-        lambda count, *state: (count < RENDERINGS) & tf.reduce_any(unfinished(state[-1])),
+    _, search, epsilon, _ = tf.while_loop(
+        lambda count, *state: (count < PROOFS) & tf.reduce_any(unfinished(*state)),
         step,
-        (0, start, zero, low_gap, one, high_gap, best, best_score),
+        (0, search, *best),
     )
-    return result[-2], result[-1]
+    return search, epsilon
 
 
-def render_pixels(model: QDNet, found: Found, pixels: np.ndarray) -> np.ndarray:
+def settle(
+    render: Callable[[tf.Tensor], tuple[Any, Any]],
+    found: Found,
+    picture: Any,
+    target: Any,
+    tolerance: Any,
+) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    """The last corrections of ε, judged by renderings of the picture itself.
+
+    In a graph as in Python: `picture` and what `render` makes are tensors there, arrays here.
+
+    Args:
+        render: Function from ε, a scalar, to the rendering's score and the rendering.
+        found: What was found on the proof of one picture.
+        picture: The picture as it is, uint8 or uint16 `[height, width, 3]`.
+        target, tolerance: Scalars, of the score.
+
+    Returns:
+        ε, score and rendering of the best; the picture as it is where no other is nearer.
+    """
+    before = found.score_before[0]
+    upward = _upward(before, target)
+
+    def step(count, search, epsilon, best):
+        score, output = render(epsilon)
+        nearer = tf.abs(score - target) + SMALLEST_GAIN < tf.abs(best[1] - target)
+        best = tf.cond(nearer, lambda: (epsilon, score, output), lambda: best)
+        search = search.narrowed(epsilon, upward * (score - target))
+        return count + 1, search, search.crossing(), best
+
+    def unfinished(count, search, epsilon, best):
+        missed = (tf.abs(best[1] - target) > tolerance) & search.holds()
+        return (epsilon > 0.0) & ((count == 0) | (missed & (count < PICTURES)))
+
+    search = Search(*(value[0] for value in found.search))
+    start = (0, search, found.epsilon[0], (tf.zeros([]), before, picture))
+    return tf.while_loop(unfinished, step, start, parallel_iterations=1)[-1]
+
+
+def change_at(model: QDNet, found: Found, epsilon: tf.Tensor) -> Change:
+    """The change to the quality at ε, a scalar, on the path that was found."""
+    new_z = _mix(found.z, found.far, epsilon[None])
+    return Change(graphs.change(model)(found.contents, found.z, new_z), found.moments)
+
+
+def render_pixels(model: QDNet, change: Change, pixels: np.ndarray) -> np.ndarray:
     """Applies a change to a whole picture, uint8 or uint16 `[height, width, 3]`, in bands."""
-    height, width = pixels.shape[:2]
-    output = np.empty_like(pixels)
-    rows = max(1, BAND_PIXELS // width)
-    for first in range(0, height, rows):
-        band = slice(first, first + rows)
-        output[band] = render_tile(model, found, pixels[band], (first, 0), (height, width))
-    return output
+    size = pixels.shape[:2]
+    rows = max(1, BAND_PIXELS // size[1])
+
+    def render(first: int) -> np.ndarray:
+        return render_tile(model, change, pixels[first : first + rows], (first, 0), size)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return np.concatenate(list(pool.map(render, range(0, size[0], rows))))
 
 
 def render_tile(
     model: QDNet,
-    found: Found,
+    change: Change,
     pixels: np.ndarray,
     origin: tuple[int, int],
     size: tuple[int, int],
@@ -380,7 +575,7 @@ def render_tile(
     The tiles of a picture, rendered one by one, are those of the picture rendered at once.
 
     Args:
-        found: What `find_change` found on a working copy of the whole picture.
+        change: `change_at` of what `find_change` found on a working copy of the whole picture.
         pixels: The tile, uint8 or uint16 `[rows, columns, 3]`.
         origin: Row and column of its first pixel in the picture.
         size: Height and width of the picture.
@@ -388,9 +583,12 @@ def render_tile(
     Returns:
         The tile re-rendered, shape and dtype of `pixels`.
     """
+    if model.head == "grid":
+        from qdnet_keras.model.tone_pixels import change_tones  # compiled at its first use
+
+        return change_tones(pixels, np.asarray(change.grid[0]), origin, size)
     place = (np.array(origin, np.int32), np.array(size, np.int32))
-    rerender = graphs.rerender(model)
-    rendered = rerender(to_float(pixels)[None], found.change, found.moments, *place)
+    rendered = graphs.rerender(model)(to_float(pixels)[None], *change, *place)
     return from_float(rendered[0].numpy(), pixels.dtype)
 
 

@@ -15,6 +15,7 @@ from qdnet_keras.files import new_file, reason
 from qdnet_keras.photos.formats.registry import (
     FORMAT_OF_SUFFIX,
     FORMATS,
+    LOSSLESS,
     decode,
     encode,
     fitted,
@@ -28,8 +29,10 @@ __all__ = [
     "MIN_SIDE",
     "SUFFIXES",
     "Photo",
+    "as_saved",
     "check_pixels",
     "find_photos",
+    "format_for",
     "from_float",
     "photo_file",
     "read_photo",
@@ -117,12 +120,7 @@ def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> tuple
             folder cannot be written, or the format cannot hold the photo (JPEG: alpha).
     """
     path = Path(path)
-    format = FORMAT_OF_SUFFIX.get(path.suffix.lower()) if path.suffix else photo.format
-    if format is None:
-        known = ", ".join(FORMAT_OF_SUFFIX)
-        raise OutputError(f"{path} has an unknown suffix; use one of {known}.")
-    if photo.alpha is not None and "alpha" not in FORMATS[format].holds:
-        raise OutputError(f"{path} would lose its alpha channel; write a PNG, TIFF or WebP.")
+    format = format_for(path, photo)
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; give the name of a file.")
     if not force and os.path.lexists(path):
@@ -136,14 +134,46 @@ def write_photo(photo: Photo, path: str | Path, *, force: bool = False) -> tuple
     return photo.notes
 
 
-def photo_file(photo: Photo) -> tuple[bytes, tuple[str, ...]]:
-    """A file of the photo in its own format, and notes of what it does not hold."""
-    photo = fitted(photo, photo.format)
+def format_for(path: Path, photo: Photo) -> str:
+    """Format that the suffix of a path tells, or that of the photo where there is none.
+
+    Raises:
+        OutputError: The suffix is of no known format, or of one that would lose the alpha channel.
+    """
+    format = FORMAT_OF_SUFFIX.get(path.suffix.lower()) if path.suffix else photo.format
+    if format is None:
+        known = ", ".join(FORMAT_OF_SUFFIX)
+        raise OutputError(f"{path} has an unknown suffix; use one of {known}.")
+    if photo.alpha is not None and "alpha" not in FORMATS[format].holds:
+        raise OutputError(f"{path} would lose its alpha channel; write a PNG, TIFF or WebP.")
+    return format
+
+
+def photo_file(photo: Photo, format: str | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """A file of the photo, by default in its own format, and notes of what it does not hold."""
+    format = format or photo.format
+    photo = fitted(photo, format)
     with TemporaryDirectory() as folder:
         path = Path(folder, "photo")
         with path.open("x+b") as file:
-            encode(photo, photo.format, file)
+            encode(photo, format, file)
         return path.read_bytes(), photo.notes
+
+
+def as_saved(
+    photo: Photo, srgb: np.ndarray, format: str, least_side: int | None = None
+) -> np.ndarray:
+    """What `Photo.with_rendered` looks like in a file: sRGB, of a JPEG maybe smaller.
+
+    Args:
+        photo, srgb: The photo and a rendering of it.
+        format: Of the file; a lossless one is not written to see.
+        least_side: See `read_photo`.
+    """
+    rendered = photo.with_rendered(srgb)
+    if format in LOSSLESS or (format == photo.format and photo.compression == "lossless"):
+        return fitted(rendered, format).srgb
+    return decode(photo_file(rendered, format)[0], least_side).srgb
 
 
 def check_pixels(pixels: np.ndarray) -> None:

@@ -88,6 +88,7 @@ FORMATS: dict[str, Format] = {
     ),
 }
 FORMAT_OF_SUFFIX = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
+LOSSLESS = frozenset({"PNG", "TIFF", "JPEG 2000"})  # as they are written here
 _LEFT_OUT = {  # what is said of a file that has one of these marks
     "its content credentials were left out: they vouch for the old pixels": (b"jumdc2pa",),
     "the video of its motion photo was left out": (
