@@ -2,7 +2,8 @@
 
 1. Choose z̄: first the quality that the restorer expects of the picture, then qualities of other
    pictures with a better (worse) Q, farther and farther ones, until the rendering at z̄ scores
-   beyond the target. Where none does, the best one seen is the answer.
+   beyond the target. Such a change is trusted less, so it must gain much. Where none reaches the
+   target, the best one seen is the answer.
 2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|: on the way to the
    restored quality, this is where to look first.
 3. Render, score the rendering itself, and correct ε until that score meets the target.
@@ -36,6 +37,7 @@ from qdnet_keras.photos.files import from_float, to_float, working_copy
 SAMPLERS = ("bank", "prior")
 TOLERANCE = 1.0  # of the score
 SMALLEST_GAIN = 0.1  # of the score: what a rendering must be nearer by to replace the picture
+WORTHWHILE = 5.0  # of the score: what a quality of other pictures must gain over the restored one
 OFFSETS = (3.0, 6.0, 12.0, 24.0)  # MOS between Q(z̄) and that of the picture, tried in this order
 NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
@@ -45,7 +47,7 @@ UNLIKE_ENDS = 0.02  # ε by which a guess must differ from both ends
 PROOFS, PICTURES = 8, 3  # renderings at most, of the proof and of the picture itself
 SMALL = 2  # long side, in those of the working copy, up to which a picture is its own proof
 HALFWAY = 0.5  # tolerances from the target where a proof scores as the picture does
-NEAR = 4.0  # where it does not: whence the next correction is likely to meet the target
+NEAR = 2.0  # where it does not: whence the next correction is likely to meet the target
 BAND_PIXELS, THREADS = 1 << 19, 4
 
 
@@ -63,27 +65,26 @@ class Search(NamedTuple):
 
     def holds(self) -> tf.Tensor:
         """Whether the target lies between the two."""
-        return (self.high_gap > 0.0) & (self.high > self.low)
+        return (self.high_gap >= 0.0) & (self.high > self.low)
+
+    def slope(self) -> tf.Tensor:
+        """Points of the score for each ε; 0 where the target lies elsewhere."""
+        rise = (self.high_gap - self.low_gap) / (self.high - self.low)
+        return tf.where(self.holds(), rise, 0.0)
 
     def crossing(self) -> tf.Tensor:
-        """ε at which a line through the two meets the target."""
-        share = self.low_gap / (self.high_gap - self.low_gap)
-        return self.low - share * (self.high - self.low)
+        """ε at which a line through the two meets the target, or nearly: never at an end."""
+        share = -self.low_gap / (self.high_gap - self.low_gap)
+        return self.low + tf.clip_by_value(share, 0.05, 0.95) * (self.high - self.low)
 
     def narrowed(self, epsilon: tf.Tensor, gap: tf.Tensor) -> "Search":
-        """The part that holds the target, after a rendering at ε.
-
-        Anderson and Björck's variant of regula falsi: the gap of the end that stays put is reduced,
-        so that it cannot hold the search back.
-        """
+        """The part that holds the target, after a rendering at ε."""
         short = gap < 0.0
-        ratio = gap / tf.where(short, self.low_gap, self.high_gap)
-        kept = tf.where(ratio < 0.9, 1.0 - ratio, 0.5)
         return Search(
             tf.where(short, epsilon, self.low),
-            tf.where(short, gap, kept * self.low_gap),
+            tf.where(short, gap, self.low_gap),
             tf.where(short, self.high, epsilon),
-            tf.where(short, kept * self.high_gap, gap),
+            tf.where(short, self.high_gap, gap),
         )
 
 
@@ -101,9 +102,9 @@ class Found(NamedTuple):
     """What `find_change` found for each picture of a batch.
 
     `contents` and `moments` are those of its working copy; its quality `z` and the quality `far` at
-    the end of the path are `[B, latent_dim]`; `epsilon`, where on the path to render (0: leave the
-    picture as it is), and `score_before` are `[B]`; `search` says between which ε the target lies,
-    if it does.
+    the end of the path are `[B, latent_dim]`. `epsilon`, where on the path to render (0: leave the
+    picture as it is), `slope`, how fast the score nears the target there for each ε (0: it lies
+    elsewhere), and `score_before` are `[B]`.
     """
 
     contents: list[tf.Tensor]
@@ -111,7 +112,7 @@ class Found(NamedTuple):
     z: tf.Tensor
     far: tf.Tensor
     epsilon: tf.Tensor
-    search: Search
+    slope: tf.Tensor
     score_before: tf.Tensor
 
 
@@ -237,7 +238,7 @@ def find_change(
     far, search, epsilon, score = choose_path(
         model, rescore, z, restored, before, target, tolerance, seed, sampler
     )
-    search, epsilon = close_loop(
+    search, epsilon, score = close_loop(
         lambda share: rescore(far, share),
         search,
         (epsilon, score),
@@ -245,8 +246,9 @@ def find_change(
         _upward(before, target),
         tf.where(rounded, HALFWAY, NEAR) * tolerance,
     )
-    epsilon = tf.where(search.holds() & ~rounded, search.crossing(), epsilon)
-    return Found(contents, moments, z, far, epsilon, search, before)
+    unsure = ~rounded & (tf.abs(score - target) > HALFWAY * tolerance)
+    epsilon = tf.where(search.holds() & unsure, search.crossing(), epsilon)
+    return Found(contents, moments, z, far, epsilon, search.slope(), before)
 
 
 def choose_path(
@@ -275,11 +277,11 @@ def choose_path(
     guess = search_epsilon(model, z, restored, target)
     is_guess = (guess > UNLIKE_ENDS) & (guess < 1.0 - UNLIKE_ENDS)
 
-    def needs_more(search, score, exhausted):
+    def needs_more(search, score, _, exhausted):
         apart = tf.minimum(tf.abs(score - target), tf.abs(before - target)) > tolerance
         return apart & ~search.holds() & ~exhausted
 
-    def attempt(count, far, search, epsilon, score, exhausted):
+    def attempt(count, far, search, epsilon, score, end, exhausted):
         goal = upward * before_mos + tf.gather((0.0, 0.0, *OFFSETS), count)
         from_z = tf.where(upward[:, None] > 0.0, restored, z)
         sampled = choose_latent(model, from_z, upward, goal, seed, sampler)
@@ -298,20 +300,22 @@ def choose_path(
         on = Search(share, gap, tf.ones_like(share), tf.where(leads_beyond, end_gap, gap))
         new_search = _choose((gap < 0.0) & (share < 1.0), on, new_search)
 
-        active = needs_more(search, score, exhausted)
+        active = needs_more(search, score, end, exhausted)
+        is_worth_it = (count < 2) | (upward * (new_score - end) >= WORTHWHILE)
         nearer = tf.abs(new_score - target) + SMALLEST_GAIN < tf.abs(score - target)
-        best = active & (nearer | new_search.holds())
+        best = active & is_worth_it & (nearer | new_search.holds())
         spent = (count > 1) & (upward * model.score_latent(new_far) < goal)
         return (
             count + 1,
             tf.where(best[:, None], new_far, far),
-            _choose(active, new_search, search),
+            _choose(active & is_worth_it, new_search, search),
             tf.where(best, share, epsilon),
             tf.where(best, new_score, score),
+            tf.where(is_worth_it, upward * tf.maximum(upward * end, upward * new_score), end),
             exhausted | spent,
         )
 
-    _, far, search, epsilon, score, _ = tf.while_loop(
+    _, far, search, epsilon, score, _, _ = tf.while_loop(
         lambda count, far, search, epsilon, *state: (
             (count < 2 + len(OFFSETS)) & tf.reduce_any(needs_more(search, *state))
         ),
@@ -321,6 +325,7 @@ def choose_path(
             z,
             Search(zero, start, zero, start),
             zero,
+            before,
             before,
             tf.zeros_like(target, tf.bool),
         ),
@@ -467,7 +472,7 @@ def close_loop(
     target: tf.Tensor,
     upward: tf.Tensor,
     near: tf.Tensor,
-) -> tuple[Search, tf.Tensor]:
+) -> tuple[Search, tf.Tensor, tf.Tensor]:
     """Narrows a search until a rendering's score is near the target.
 
     Args:
@@ -479,7 +484,7 @@ def close_loop(
         near: Distance to the target that is near enough, scalar.
 
     Returns:
-        The search and the ε of the nearest rendering, `[B]`.
+        The search, ε and score of the nearest rendering, `[B]` each.
     """
 
     def unfinished(search, _, score):
@@ -498,12 +503,11 @@ def close_loop(
             tf.where(nearer, new_score, score),
         )
 
-    _, search, epsilon, _ = tf.while_loop(
+    return tf.while_loop(
         lambda count, *state: (count < PROOFS) & tf.reduce_any(unfinished(*state)),
         step,
         (0, search, *best),
-    )
-    return search, epsilon
+    )[1:]
 
 
 def settle(
@@ -513,7 +517,7 @@ def settle(
     target: Any,
     tolerance: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, Any]:
-    """The last corrections of ε, judged by renderings of the picture itself.
+    """The last corrections of ε, by secants, judged by renderings of the picture itself.
 
     In a graph as in Python: `picture` and what `render` makes are tensors there, arrays here.
 
@@ -529,19 +533,23 @@ def settle(
     before = found.score_before[0]
     upward = _upward(before, target)
 
-    def step(count, search, epsilon, best):
+    def step(count, epsilon, slope, last, best):
         score, output = render(epsilon)
         nearer = tf.abs(score - target) + SMALLEST_GAIN < tf.abs(best[1] - target)
         best = tf.cond(nearer, lambda: (epsilon, score, output), lambda: best)
-        search = search.narrowed(epsilon, upward * (score - target))
-        return count + 1, search, search.crossing(), best
+        gap = upward * (score - target)
+        measured = tf.math.divide_no_nan(gap - last[1], epsilon - last[0])
+        measured = tf.clip_by_value(measured, 0.5 * slope, 2.0 * slope)
+        slope = tf.where(count > 0, measured, slope)
+        new = tf.clip_by_value(epsilon - tf.math.divide_no_nan(gap, slope), 0.0, 1.0)
+        return count + 1, new, slope, (epsilon, gap), best
 
-    def unfinished(count, search, epsilon, best):
-        missed = (tf.abs(best[1] - target) > tolerance) & search.holds()
+    def unfinished(count, epsilon, slope, last, best):
+        missed = (tf.abs(best[1] - target) > tolerance) & (slope > 0.0) & (epsilon != last[0])
         return (epsilon > 0.0) & ((count == 0) | (missed & (count < PICTURES)))
 
-    search = Search(*(value[0] for value in found.search))
-    start = (0, search, found.epsilon[0], (tf.zeros([]), before, picture))
+    zero = tf.zeros([])
+    start = (0, found.epsilon[0], found.slope[0], (zero, zero), (zero, before, picture))
     return tf.while_loop(unfinished, step, start, parallel_iterations=1)[-1]
 
 
