@@ -14,8 +14,8 @@ from qdnet_keras.cli.score import score_all
 from qdnet_keras.defaults import DEFAULT_PRESET
 
 POOR = "dog_bilateral"
-TARGETS = (20, 30, 40, 50)
-CHOSEN = 50
+TARGETS = (25, 40, 55, 70)
+CHOSEN = 70
 
 
 def run(
@@ -55,7 +55,7 @@ def run(
         return
     typer.echo(
         f"""
-Each scene is there in two renderings, one made better than the other: compare their scores.
+Each scene is there in two renderings, one meant to look better: compare their scores.
 
 {ladder}
     {POOR}.jpg as it is, then rendered at targets {TARGETS[0]} to {TARGETS[-1]}. It should

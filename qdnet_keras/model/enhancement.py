@@ -37,7 +37,7 @@ from qdnet_keras.photos.files import from_float, to_float, working_copy
 SAMPLERS = ("bank", "prior")
 TOLERANCE = 1.0  # of the score
 SMALLEST_GAIN = 0.1  # of the score: what a rendering must be nearer by to replace the picture
-WORTHWHILE = 2.0  # of the score: what a quality of other pictures must gain over the restored one
+WORTHWHILE = 10.0  # of the score: what a quality of other pictures must gain over the restored one
 OFFSETS = (3.0, 6.0, 12.0, 24.0)  # MOS between Q(z̄) and that of the picture, tried in this order
 NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
