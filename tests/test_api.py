@@ -27,6 +27,7 @@ def test_public_names_are_those_promised():
     expected = {
         *("QDNet", "Client", "AsyncClient", "Score", "Enhanced", "load", "score", "enhance"),
         *("Explanation", "Effect", "Trial", "explain"),
+        *("Recipe", "Rendering", "apply"),
         *("Tonemapped", "Candidate", "tonemap"),
         *("QDNetError", "ImageError", "DataError", "ConfigError", "PresetError"),
         *("OutputError", "ServerError", "ServerUnreachableError", "MissingPackageError"),

@@ -2,8 +2,8 @@
 
 1. Choose z̄: first the quality that the restorer expects of the picture, then qualities of other
    pictures with a better (worse) Q, farther and farther ones, until the rendering at z̄ scores
-   beyond the target. Such a change is trusted less, so it must gain much. Where none reaches the
-   target, the best one seen is the answer.
+   beyond the target. To better a picture such a change is trusted less, so it must gain much. Where
+   none reaches the target, the best one seen is the answer.
 2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|: on the way to the
    restored quality, this is where to look first.
 3. Render, score the rendering itself, and correct ε until that score meets the target.
@@ -301,7 +301,7 @@ def choose_path(
         new_search = _choose((gap < 0.0) & (share < 1.0), on, new_search)
 
         active = needs_more(search, score, end, exhausted)
-        is_worth_it = (count < 2) | (upward * (new_score - end) >= WORTHWHILE)
+        is_worth_it = (count < 2) | (upward < 0.0) | (new_score - end >= WORTHWHILE)
         nearer = tf.abs(new_score - target) + SMALLEST_GAIN < tf.abs(score - target)
         best = active & is_worth_it & (nearer | new_search.holds())
         spent = (count > 1) & (upward * model.score_latent(new_far) < goal)
