@@ -69,7 +69,7 @@ def test_ladder_rises_and_reports_what_it_reached(model, name, tmp_path):
     after = [result.score_after for result in results]
     assert after == sorted(after)
     for target, result in zip(targets, results, strict=True):
-        result.save(tmp_path / "rendering.jpg")
+        result.save(tmp_path / "rendering.jpg", force=True)
         again = score(tmp_path / "rendering.jpg", model).score
         assert again == pytest.approx(result.score_after, abs=0.2)
         assert result.reached == (abs(result.score_after - target) <= 1.0)
