@@ -21,19 +21,21 @@ from typer.testing import CliRunner
 
 import qdnet_keras
 from qdnet_keras.cli import app
+from qdnet_keras.outcomes import Enhanced
 from qdnet_keras.photos.files import read_photo
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 SECONDS = 120
 MEGABYTES = 1
+SAMPLES = Path(qdnet_keras.__file__).parent / "samples"
 
 
 @pytest.fixture(scope="module")
-def url(tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a page with a tiny network, as the command shows it."""
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the page that the command shows."""
     command = [sys.executable, "-m", "qdnet_keras", "app", "--json", "--port", "0"]
-    command += ["--preset", str(tiny_preset), "--max-upload", str(MEGABYTES)]
+    command += ["--max-upload", str(MEGABYTES)]
     temporary = tmp_path_factory.mktemp("temporary")
     environment = {**os.environ, "TMPDIR": str(temporary)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -116,8 +118,19 @@ def window(driver: Any, url: str) -> Window:
 
 
 @pytest.fixture(scope="module")
-def model(tiny_preset: Path) -> Any:
-    return qdnet_keras.load(tiny_preset)
+def model() -> Any:
+    return qdnet_keras.load()
+
+
+@pytest.fixture
+def dull(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a bundled photograph that can be made better: `dull("a.jpg")` → its path."""
+
+    def write(name: str, **options: object) -> Path:
+        Image.open(SAMPLES / "dog_bilateral.jpg").save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return write
 
 
 def fetch(address: str, driver: Any = None) -> bytes:
@@ -135,8 +148,8 @@ def file_of(address: str) -> Path:
     return Path(address.partition("/file=")[2])
 
 
-def test_a_photograph_gets_its_score_and_a_rendering(window, photo, model):
-    file = photo("summer.jpg", size=(120, 80))
+def test_a_photograph_gets_its_score_and_a_rendering(window, dull, model):
+    file = dull("summer.jpg")
     window.add(file)
     score = qdnet_keras.score(file, model)
     assert window.text("#score") == f"{score.score:.0f}"
@@ -147,7 +160,7 @@ def test_a_photograph_gets_its_score_and_a_rendering(window, photo, model):
     window.until(lambda: len(set(window.shown())) == 2, "original beside rendering")
     original, rendering = (fetch(address, window.driver) for address in window.shown())
     enhanced = qdnet_keras.enhance(file, window.target(), model)
-    assert _distance(rendering, enhanced.pixels) < _distance(original, enhanced.pixels)
+    assert 4 * _distance(rendering, enhanced.pixels) < _distance(original, enhanced.pixels)
     assert f"{enhanced.score_after:.0f}" in window.outcome()
 
 
@@ -183,20 +196,36 @@ def test_the_divider_moves_by_mouse_and_keys(window, photo):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
-def test_the_download_is_what_enhance_saves(window, photo, model, tmp_path, suffix):
+def test_the_download_is_what_enhance_saves(window, dull, model, tmp_path, suffix):
     exif = Image.Exif()
     exif[315] = "A photographer"
-    file = photo(f"kept{suffix}", size=(120, 80), exif=exif)
+    file = dull(f"kept{suffix}", exif=exif)
     window.add(file)
     target = window.target()
     window.all("#download")[0].click()
     saved = window.driver.downloads / f"kept_{target:g}{suffix}"
     window.until(saved.exists, saved.name)
     expected = tmp_path / saved.name
-    qdnet_keras.enhance(file, target, model).save(expected)
+    enhanced = qdnet_keras.enhance(file, target, model)
+    assert enhanced.score_after > enhanced.score_before
+    enhanced.save(expected)
     assert saved.read_bytes() == expected.read_bytes()
     assert Image.open(saved).getexif()[315] == "A photographer"
     window.until(lambda: saved.name in window.outcome(), "what was saved")
+
+
+def test_recipe_and_colour_table_are_those_of_the_rendering(window, dull, model):
+    file = dull("frame.png")
+    window.add(file)
+    target = window.target()
+    enhanced = qdnet_keras.enhance(file, target, model)
+    for button, name in zip(window.all("#others button"), ("json", "cube"), strict=True):
+        button.click()
+        saved = window.driver.downloads / f"frame_{target:g}.{name}"
+        window.until(saved.exists, saved.name)
+    recipe = qdnet_keras.Recipe.load(window.driver.downloads / f"frame_{target:g}.json")
+    assert np.array_equal(qdnet_keras.apply(file, recipe).pixels, enhanced.pixels)
+    assert "LUT_3D_SIZE 33" in saved.read_text()
 
 
 def test_files_that_cannot_be_used_are_told_in_a_sentence_and_the_others_are_scored(
@@ -260,7 +289,23 @@ def test_files_are_their_visitors_and_go_with_the_page(window, url, photo):
     root = file.parents[5]
     window.driver.get("about:blank")
     window.until(lambda: not file.exists(), "the removal")
-    assert not [path for path in root.rglob("*") if path.is_file() and path.stat().st_size]
+    window.until(lambda: not _contents(root), "the end of the removal")
+
+
+def _contents(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def test_what_became_of_a_target_is_said_as_it_is():
+    from qdnet_keras.app.cards import outcome
+
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    reached = outcome(Enhanced(pixels, 60.0, 40.0, 60.4, 0.5, True))
+    assert "20 more" in reached and "out of reach" not in reached
+    assert "8 less" in outcome(Enhanced(pixels, 32.0, 40.0, 32.0, 0.5, True))
+    assert "60 is out of reach" in outcome(Enhanced(pixels, 60.0, 40.0, 51.0, 0.5, False))
+    assert "out of reach" in outcome(Enhanced(pixels, 60.0, 40.0, 40.0, 0.0, False))
+    assert "scores that already" in outcome(Enhanced(pixels, 40.0, 40.0, 40.0, 0.0, True))
 
 
 def test_it_fits_a_phone(window, photo):
@@ -306,9 +351,9 @@ def test_without_the_extra_a_sentence_says_what_to_install(monkeypatch):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_told_in_a_sentence(url, tiny_preset):
+def test_a_port_that_is_taken_is_told_in_a_sentence(url):
     port = url.rpartition(":")[2]
-    result = CliRunner().invoke(app, ["app", "--preset", str(tiny_preset), "--port", port])
+    result = CliRunner().invoke(app, ["app", "--port", port])
     assert result.exit_code == 8
     assert result.stderr.startswith(f"error: The page cannot be shown at 127.0.0.1:{port}")
     assert len(result.stderr.splitlines()) == 1

@@ -6,6 +6,7 @@ from html import escape
 
 from qdnet_keras.app.studio import Picture
 from qdnet_keras.outcomes import Enhanced, Explanation
+from qdnet_keras.recipes.cube import Cube
 
 REASONS = 5
 STRONGEST = 25.0  # points from the score of the whole at which a region's colour is strongest
@@ -93,12 +94,13 @@ def _heat(off: float) -> str:
 
 def outcome(enhanced: Enhanced) -> str:
     """What became of a target."""
-    if enhanced.epsilon == 0.0:
+    if enhanced.epsilon == 0.0 and enhanced.reached:
         return _status("It scores that already: nothing was changed.")
+    missed = f"{enhanced.target:g} is out of reach for this photograph"
+    if enhanced.epsilon == 0.0:
+        return _status(f"{missed}: nothing was changed.")
     after = f'The rendering scores <b id="after">{enhanced.score_after:.0f}</b>'
-    if enhanced.reached:
-        return _status(f"{after}, {_compared(enhanced)}.")
-    return _status(f"{after}; {enhanced.target:g} is out of reach for this photograph.")
+    return _status(f"{after}, {_compared(enhanced)}{'' if enhanced.reached else f'; {missed}'}.")
 
 
 def _compared(enhanced: Enhanced) -> str:
@@ -113,6 +115,19 @@ def saved(name: str, enhanced: Enhanced, notes: Sequence[str]) -> str:
     return _status(
         f'{escape(name)} scores <b id="after">{enhanced.score_after:.0f}</b>. '
         f'<span class="quiet">{kept}</span>'
+    )
+
+
+def saved_recipe(name: str) -> str:
+    """What a recipe is for."""
+    return _status(f"{escape(name)} does the same to other frames: qdnet-keras apply.")
+
+
+def saved_cube(name: str, cube: Cube) -> str:
+    """What a colour table holds."""
+    return _status(
+        f"{escape(name)} holds what is the same all over the picture: of a change of "
+        f"ΔE {cube.made:.1f} it leaves out {cube.left:.1f}."
     )
 
 

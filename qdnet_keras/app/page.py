@@ -1,6 +1,7 @@
 """The page: what is on it, and what happens when somebody does something there."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -63,6 +64,9 @@ class Page:
                     self.download = gr.Button(
                         "Download rendering", variant="primary", elem_id="download"
                     )
+                    with gr.Row(elem_id="others"):
+                        self.recipe = gr.Button("Recipe", size="sm", min_width=80)
+                        self.cube = gr.Button("LUT (.cube)", size="sm", min_width=80)
                     self.file = gr.DownloadButton(visible="hidden", elem_id="file")
                     self.why = gr.Button("Why this score?", elem_id="why")
                     self.reasons = _html(elem_id="reasons")
@@ -108,13 +112,18 @@ class Page:
             trigger_mode="always_last",
             **_PRIVATE,
         )
-        self.download.click(
-            self._write,
-            targeted,
-            [self.file, self.outcome],
-            show_progress_on=self.outcome,
-            **_PRIVATE,
-        ).success(None, js=CLICK_FILE, **_PRIVATE)
+        for button, write in (
+            (self.download, self._write_rendering),
+            (self.recipe, self._write_recipe),
+            (self.cube, self._write_cube),
+        ):
+            button.click(
+                write,
+                targeted,
+                [self.file, self.outcome],
+                show_progress_on=self.outcome,
+                **_PRIVATE,
+            ).success(None, js=CLICK_FILE, **_PRIVATE)
         self.why.click(self._explain, chosen, self.reasons, **_PRIVATE)
         self.clear.click(self._remove_all, None, held, **_QUIET)
         self.blocks.load(self._arrive, **_QUIET)
@@ -200,15 +209,27 @@ class Page:
             self.outcome: cards.outcome(enhanced),
         }
 
-    def _write(
+    def _write_rendering(
         self, pictures: Pictures, current: int, target: float, request: gr.Request
     ) -> Update:
-        try:
+        with _toast():
             picture = self._own(pictures, current, request)
             file, enhanced, notes = self.studio.render(picture, target)
-        except QDNetError as error:
-            raise gr.Error(escape(str(error)), print_exception=False) from None
         return {self.file: file, self.outcome: cards.saved(file.name, enhanced, notes)}
+
+    def _write_recipe(
+        self, pictures: Pictures, current: int, target: float, request: gr.Request
+    ) -> Update:
+        with _toast():
+            file = self.studio.recipe(self._own(pictures, current, request), target)
+        return {self.file: file, self.outcome: cards.saved_recipe(file.name)}
+
+    def _write_cube(
+        self, pictures: Pictures, current: int, target: float, request: gr.Request
+    ) -> Update:
+        with _toast():
+            file, cube = self.studio.cube(self._own(pictures, current, request), target)
+        return {self.file: file, self.outcome: cards.saved_cube(file.name, cube)}
 
     def _remove_all(self, request: gr.Request) -> Update:
         self._leave(request)
@@ -231,6 +252,15 @@ class Page:
             if self.visitors.owns(request.cookies, picture.file) and picture.file.is_file():
                 return picture
         raise ImageError("The photograph is no longer here; add it again.")
+
+
+@contextmanager
+def _toast() -> Iterator[None]:
+    """Tells an error and keeps what should follow from happening."""
+    try:
+        yield
+    except QDNetError as error:
+        raise gr.Error(escape(str(error)), print_exception=False) from None
 
 
 def _choose(event: gr.EventData) -> int:

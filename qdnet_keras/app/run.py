@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.errors import ServerError
 from qdnet_keras.files import reason
 
@@ -27,11 +28,13 @@ class Options:
     Attributes:
         host: Address to listen at.
         port: 0 takes a free one.
+        preset: What the network comes from, see `qdnet_keras.load`.
         max_bytes: Largest file that may be uploaded, bytes.
     """
 
     host: str = "127.0.0.1"
     port: int = 7860
+    preset: str = DEFAULT_PRESET
     max_bytes: int = 200 * 2**20
 
 
@@ -83,7 +86,7 @@ def _site(model: "QDNet", options: Options, root: Path) -> "FastAPI":
     from qdnet_keras.app.theme import theme
     from qdnet_keras.app.visitors import OwnFilesOnly, Visitors
 
-    studio, visitors = Studio(model), Visitors(root)
+    studio, visitors = Studio(model, options.preset), Visitors(root)
     studio.warm_up()
     site = FastAPI(openapi_url=None)
     site.add_middleware(OwnFilesOnly, visitors=visitors)

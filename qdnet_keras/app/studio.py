@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import qdnet_keras
-from qdnet_keras.errors import ImageError, QDNetError
+from qdnet_keras.defaults import WORKING_SIDE
+from qdnet_keras.errors import ImageError, OutputError, QDNetError
 from qdnet_keras.files import reason
 from qdnet_keras.outcomes import Enhanced, Explanation, Score
 from qdnet_keras.photos.files import (
@@ -24,6 +25,8 @@ from qdnet_keras.photos.files import (
     working_copy,
     write_photo,
 )
+from qdnet_keras.recipes.cube import Cube
+from qdnet_keras.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from qdnet_keras.model.qdnet import QDNet
@@ -55,10 +58,11 @@ class Studio:
 
     Args:
         model: See `qdnet_keras.load`.
+        preset: What it was loaded from, which recipes name.
     """
 
-    def __init__(self, model: "QDNet"):
-        self.model = model
+    def __init__(self, model: "QDNet", preset: str):
+        self.model, self.preset = model, preset
         self._turn = threading.Lock()
 
     def warm_up(self) -> None:
@@ -117,8 +121,46 @@ class Studio:
             assert enhanced.source is not None
             known = FORMATS[enhanced.source.format].suffixes
             suffix = picture.file.suffix if picture.file.suffix.lower() in known else known[0]
-            file = picture.file.parent / "files" / f"{picture.file.stem}_{target:g}{suffix}"
+            file = _beside(picture, target, suffix)
             return file, enhanced, enhanced.save(file, force=True)
+
+    def recipe(self, picture: Picture, target: float) -> Path:
+        """What a rendering did, as a file for `qdnet-keras apply`.
+
+        Raises:
+            OutputError: If the network has no tone curves, or the file cannot be written.
+        """
+        file = _beside(picture, target, ".json")
+        self._recipe(picture, target)[0].save(file, force=True)
+        return file
+
+    def cube(self, picture: Picture, target: float) -> tuple[Path, Cube]:
+        """The global part of what a rendering did, as a colour table for other programs.
+
+        Raises:
+            OutputError: As for `recipe`.
+        """
+        file = _beside(picture, target, ".cube")
+        recipe, photo = self._recipe(picture, target)
+        cube = Cube.fit(recipe, working_copy(photo.srgb, WORKING_SIDE))
+        cube.save(file, force=True)
+        return file, cube
+
+    def _recipe(self, picture: Picture, target: float) -> tuple[Recipe, Photo]:
+        with self._turn:
+            enhanced = qdnet_keras.enhance(picture.file, target, self.model)
+        assert enhanced.source is not None
+        try:
+            return Recipe.of(enhanced, self.preset), enhanced.source
+        except ValueError as error:
+            raise OutputError(
+                f"{picture.name} has no recipe: the preset has no tone curves."
+            ) from error
+
+
+def _beside(picture: Picture, target: float, suffix: str) -> Path:
+    """Where a file to download is written."""
+    return picture.file.parent / "files" / f"{picture.file.stem}_{target:g}{suffix}"
 
 
 def thumbnail(file: Path) -> str:

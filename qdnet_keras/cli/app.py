@@ -32,7 +32,7 @@ def run(
     from qdnet_keras.model.presets import preset_folder
 
     preset_folder(preset)
-    options = Options(host, port, round(max_upload * 2**20))
+    options = Options(host, port, preset, round(max_upload * 2**20))
 
     def announce(port: int) -> None:
         name = f"[{host}]" if ":" in host else host
