@@ -26,7 +26,7 @@ from qdnet_keras.photos.files import read_photo
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
-SECONDS = 120
+SECONDS = 300
 MEGABYTES = 1
 SAMPLES = Path(qdnet_keras.__file__).parent / "samples"
 

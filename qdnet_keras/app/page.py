@@ -240,7 +240,8 @@ class Page:
         self.visitors.welcome(request.cookies, request.session_hash)
 
     def _leave(self, request: gr.Request) -> None:
-        self.visitors.forget(request.cookies, request.session_hash)
+        with self.studio.lock:
+            self.visitors.forget(request.cookies, request.session_hash)
 
     def _folder(self, request: gr.Request) -> Path:
         return self.visitors.folder(request.cookies, request.session_hash)
@@ -249,7 +250,7 @@ class Page:
         """The photograph chosen. Raises `ImageError` if it is not on this visitor's page."""
         if 0 <= current < len(pictures):
             picture = pictures[current]
-            if self.visitors.owns(request.cookies, picture.file) and picture.file.is_file():
+            if self.visitors.owns(request.cookies, picture.file):
                 return picture
         raise ImageError("The photograph is no longer here; add it again.")
 

@@ -4,6 +4,8 @@ import base64
 import secrets
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,11 +61,15 @@ class Studio:
     Args:
         model: See `qdnet_keras.load`.
         preset: What it was loaded from, which recipes name.
+
+    Attributes:
+        lock: Held while anything is computed and written, so that nothing is written into a folder
+            that was removed meanwhile.
     """
 
     def __init__(self, model: "QDNet", preset: str):
         self.model, self.preset = model, preset
-        self._turn = threading.Lock()
+        self.lock = threading.Lock()
 
     def warm_up(self) -> None:
         """Renders something, so that nobody waits for what happens once only."""
@@ -77,26 +83,30 @@ class Studio:
             ImageError: If it cannot be read; then nothing is left of it.
         """
         folder = page / secrets.token_hex(8)
-        try:
-            folder.mkdir()
-            with self._turn:
+        with self.lock:
+            try:
+                folder.mkdir()
                 file = Path(shutil.copyfile(source, folder / source.name))
                 pixels = _look(file, source.name)
                 score = qdnet_keras.score(file, self.model)
                 shown = _write_jpeg(pixels, folder / "shown" / "original.jpg")
-            return Picture(source.name, file, shown, _as_thumbnail(pixels), score)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise ImageError(
-                f"{source.name} could not be kept ({reason(error)}); add it again."
-            ) from error
-        except QDNetError:
-            shutil.rmtree(folder)
-            raise
+                return Picture(source.name, file, shown, _as_thumbnail(pixels), score)
+            except OSError as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise ImageError(
+                    f"{source.name} could not be kept ({reason(error)}); add it again."
+                ) from error
+            except QDNetError:
+                shutil.rmtree(folder)
+                raise
 
     def show(self, picture: Picture, target: float) -> tuple[Path, Enhanced]:
-        """A rendering of the copy that the page shows, as a JPEG, and what came of it."""
-        with self._turn:
+        """A rendering of the copy that the page shows, as a JPEG, and what came of it.
+
+        Raises:
+            ImageError: If the photograph is gone, here and below.
+        """
+        with self._turn(picture):
             pixels = _look(picture.file, picture.name)
             enhanced = qdnet_keras.enhance(pixels, target, self.model)
             file = picture.shown.with_name(f"{target:g}.jpg")
@@ -104,7 +114,7 @@ class Studio:
 
     def explain(self, picture: Picture) -> Explanation:
         """Why the photograph has its score."""
-        with self._turn:
+        with self._turn(picture):
             return qdnet_keras.explain(picture.file, self.model)
 
     def render(self, picture: Picture, target: float) -> tuple[Path, Enhanced, tuple[str, ...]]:
@@ -116,10 +126,9 @@ class Studio:
         Raises:
             OutputError: If the file cannot be written.
         """
-        with self._turn:
-            enhanced = qdnet_keras.enhance(picture.file, target, self.model)
-            assert enhanced.source is not None
-            known = FORMATS[enhanced.source.format].suffixes
+        with self._turn(picture):
+            enhanced, photo = self._enhance(picture, target)
+            known = FORMATS[photo.format].suffixes
             suffix = picture.file.suffix if picture.file.suffix.lower() in known else known[0]
             file = _beside(picture, target, suffix)
             return file, enhanced, enhanced.save(file, force=True)
@@ -130,9 +139,10 @@ class Studio:
         Raises:
             OutputError: If the network has no tone curves, or the file cannot be written.
         """
-        file = _beside(picture, target, ".json")
-        self._recipe(picture, target)[0].save(file, force=True)
-        return file
+        with self._turn(picture):
+            file = _beside(picture, target, ".json")
+            self._recipe(self._enhance(picture, target)[0]).save(file, force=True)
+            return file
 
     def cube(self, picture: Picture, target: float) -> tuple[Path, Cube]:
         """The global part of what a rendering did, as a colour table for other programs.
@@ -140,21 +150,31 @@ class Studio:
         Raises:
             OutputError: As for `recipe`.
         """
-        file = _beside(picture, target, ".cube")
-        recipe, photo = self._recipe(picture, target)
-        cube = Cube.fit(recipe, working_copy(photo.srgb, WORKING_SIDE))
-        cube.save(file, force=True)
-        return file, cube
+        with self._turn(picture):
+            enhanced, photo = self._enhance(picture, target)
+            cube = Cube.fit(self._recipe(enhanced), working_copy(photo.srgb, WORKING_SIDE))
+            file = _beside(picture, target, ".cube")
+            cube.save(file, force=True)
+            return file, cube
 
-    def _recipe(self, picture: Picture, target: float) -> tuple[Recipe, Photo]:
-        with self._turn:
-            enhanced = qdnet_keras.enhance(picture.file, target, self.model)
+    @contextmanager
+    def _turn(self, picture: Picture) -> Iterator[None]:
+        with self.lock:
+            if not picture.file.is_file():
+                raise ImageError(f"{picture.name} is no longer here; add it again.")
+            yield
+
+    def _enhance(self, picture: Picture, target: float) -> tuple[Enhanced, Photo]:
+        enhanced = qdnet_keras.enhance(picture.file, target, self.model)
         assert enhanced.source is not None
+        return enhanced, enhanced.source
+
+    def _recipe(self, enhanced: Enhanced) -> Recipe:
         try:
-            return Recipe.of(enhanced, self.preset), enhanced.source
+            return Recipe.of(enhanced, self.preset)
         except ValueError as error:
             raise OutputError(
-                f"{picture.name} has no recipe: the preset has no tone curves."
+                "This preset has no tone curves, so that no recipe can be made."
             ) from error
 
 
