@@ -1,6 +1,7 @@
 """What `ToneGrid` does to a picture's pixels, compiled: in large pictures, time is spent here."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,7 +18,7 @@ _ZERO, _HALF, _ONE, _STEPS = (np.float32(value) for value in (0.0, 0.5, 1.0, KNO
 
 def _compiled(function: Callable) -> Callable:
     """Machine code, kept for other processes where there is a folder for it."""
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:
@@ -77,7 +78,7 @@ def _change(pixels, output, top, curves, tint, first_row, first_column, height, 
 
             left, right, across = _neighbours(first_column + column, width, cells_x)
             guide = old * _STEPS
-            dark = min(np.int32(guide), KNOTS - 2)
+            dark: Any = min(np.int32(guide), KNOTS - 2)
             bright, along = dark + 1, guide - np.float32(dark)
             new = (line[left, dark, 0] * (_ONE - along) + line[left, bright, 0] * along) * (
                 _ONE - across

@@ -56,8 +56,8 @@ def see_pictures(
     progress.update(rows.done)
     files = [rendering.file for rendering in manifest.renderings[rows.done :]]
     for batch in same_size_batches(files, long_side):
-        views = other_view(batch, np.random.default_rng([seed, rows.done]))
-        rows.add({"statistics": see(batch).numpy(), "views": see(views).numpy()})
+        other = other_view(batch, np.random.default_rng([seed, rows.done]))
+        rows.add({"statistics": see(batch).numpy(), "views": see(other).numpy()})
         progress.update(rows.done)
     seen, views = (split_stages(model, np.array(rows.arrays[name])) for name in columns)
     return seen, views
@@ -72,7 +72,7 @@ def other_view(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
     Args:
         pictures: float32 `[count, height, width, 3]` in 0..1.
     """
-    turns, smaller = random.integers(4), random.uniform(0.5, 1.0)
+    turns, smaller = int(random.integers(4)), random.uniform(0.5, 1.0)
     return np.stack([_view(picture, turns, smaller, random) for picture in pictures])
 
 
@@ -84,7 +84,8 @@ def _view(
     turned = cv2.cvtColor(np.rot90(from_float(small, np.uint8), turns).copy(), cv2.COLOR_RGB2BGR)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(60, 100))]
     file = cv2.imencode(".jpg", turned, quality)[1]
-    return to_float(cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    decoded = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))
+    return to_float(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
 class Spoilt:
