@@ -20,7 +20,6 @@ from qdnet_keras import ConfigError, ImageError, OutputError, Recipe
 from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS
 from qdnet_keras.outcomes import Enhanced
 from qdnet_keras.recipes.cube import SIZE, Cube, global_part
-from qdnet_keras.recipes.recipe import change_tones
 
 KNOT_LEVELS = np.linspace(0, 1, KNOTS)
 
@@ -62,12 +61,6 @@ def test_the_same_frame_becomes_what_the_network_makes_of_it(tiny_preset, tmp_pa
     done = Recipe.load(tmp_path / "a.json").render(pixels)
     assert done.dtype == dtype
     assert np.abs(done.astype(int) - expected).max() <= 1
-
-
-def test_bands_of_a_large_picture_leave_no_seam():
-    pixels = a_picture(size=(1500, 900))
-    expected = change_tones((pixels / 255).astype(np.float32), a_change())
-    assert np.abs(a_recipe().render(pixels) - 255 * expected).max() < 0.51
 
 
 @settings(max_examples=25, deadline=None)

@@ -20,7 +20,9 @@ from qdnet_keras import __version__
 from qdnet_keras.errors import OutputError
 from qdnet_keras.files import write_text
 from qdnet_keras.model.layers.tone_grid import KNOTS, luminance
-from qdnet_keras.recipes.recipe import Recipe, change_tones
+from qdnet_keras.model.tone_pixels import change_tones
+from qdnet_keras.photos.pixels import from_float, to_float
+from qdnet_keras.recipes.recipe import Recipe
 
 SIZE = 33
 UNSEEN = 0.1  # weight of a cell and luminance that the picture lacks, relative to the mean weight
@@ -52,8 +54,8 @@ class Cube:
         change = global_part(recipe.change, picture)
         axis = np.linspace(0.0, 1.0, SIZE, dtype=np.float32)
         colours = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-        table = change_tones(colours.reshape(SIZE, -1, 3), change).reshape(colours.shape)
-        rendering = rgb2lab(change_tones(picture, recipe.change))
+        table = _changed(colours.reshape(SIZE, -1, 3), change).reshape(colours.shape)
+        rendering = rgb2lab(_changed(picture, recipe.change))
         tabled = rgb2lab(RegularGridInterpolator([axis] * 3, table)(picture))
         made = deltaE_ciede2000(rendering, rgb2lab(picture))
         return cls(table, float(made.mean()), float(deltaE_ciede2000(rendering, tabled).mean()))
@@ -106,3 +108,9 @@ def _share_of_picture(picture: np.ndarray, cells: tuple[int, int]) -> np.ndarray
     limits = (0, 1), (0, 1), (-half, 1 + half)
     points = np.stack([place.ravel() for place in places], axis=-1)
     return np.histogramdd(points, (*cells, KNOTS), limits)[0]
+
+
+def _changed(picture: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """A float32 picture with its tones changed, to 16 bits."""
+    pixels = from_float(picture, np.uint16)
+    return to_float(change_tones(pixels, change, (0, 0), pixels.shape[:2]))

@@ -23,23 +23,21 @@ What they mean is in `qdnet_keras.model.layers.ToneGrid`.
 
 import base64
 from dataclasses import dataclass
-from functools import cache
 from os import PathLike, path
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from qdnet_keras import __version__
 from qdnet_keras.errors import ConfigError, OutputError
 from qdnet_keras.files import reason, write_text
 from qdnet_keras.hubs.fetch import is_address
-from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS, ToneGrid
+from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS
 from qdnet_keras.model.presets import preset_hash
+from qdnet_keras.model.tone_pixels import change_tones
 from qdnet_keras.outcomes import Enhanced
-from qdnet_keras.photos.pixels import from_float, row_bands, to_float
 
 MOST_GAIN = 16.0  # of saturation, more than any network gives
 MOST_CELLS = 4096  # along a side
@@ -226,42 +224,7 @@ class Recipe:
             Of the shape and dtype of `pixels`. The picture that the recipe was found on becomes
             what `enhance` made of it.
         """
-        output = np.empty_like(pixels)
-        for rows in row_bands(pixels.shape):
-            band = change_tones(to_float(pixels[rows]), self.change, rows.start, len(pixels))
-            output[rows] = from_float(band, pixels.dtype)
-        return output
-
-
-def change_tones(
-    picture: np.ndarray, change: np.ndarray, first_row: int = 0, height: int | None = None
-) -> np.ndarray:
-    """A picture, or some rows of one, with its tones changed.
-
-    Args:
-        picture: float32 `[rows, width, 3]` in 0..1, sRGB-encoded.
-        change: See `Recipe`.
-        first_row, height: Where in a picture of which height the rows lie; default: they are all.
-    """
-    size = np.array([height or len(picture), picture.shape[1]], np.int32)
-    return _tones()(picture[None], change[None], np.int32(first_row), size)[0].numpy()
-
-
-@cache
-def _tones() -> tf.Module:
-    tone_grid = ToneGrid()
-
-    def call(picture: tf.Tensor, change: tf.Tensor, first: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        pixels = (first + tf.range(tf.shape(picture)[1]), tf.range(size[1]))
-        return tone_grid(change, picture, pixels=pixels, size=size)
-
-    signature = [
-        tf.TensorSpec([1, None, None, 3], tf.float32),
-        tf.TensorSpec([1, None, None, TONE_CHANNELS], tf.float32),
-        tf.TensorSpec([], tf.int32),
-        tf.TensorSpec([2], tf.int32),
-    ]
-    return tf.function(call, input_signature=signature, autograph=False)
+        return change_tones(pixels, self.change, (0, 0), pixels.shape[:2])
 
 
 def _explain(error: ValidationError, file: str) -> str:
