@@ -71,11 +71,11 @@ class Worker:
         return asdict(score) | {"mos_low": low, "mos_high": high}
 
     def _enhance(self, photo: Photo, path: Path) -> Row:
-        from qdnet_keras.model.enhancement import enhance_pixels
+        from qdnet_keras.api import enhance
 
         assert self.job.target is not None
-        size = self.job.working_size
-        enhanced = enhance_pixels(self.model, photo.srgb, self.job.target, long_side=size)
+        target, size = self.job.target, self.job.working_size
+        enhanced = enhance(photo, target, self.model, save_as=path, long_side=size)
         # A part that was cut off is done again, so its renderings may be there.
         notes = write_photo(photo.with_rendered(enhanced.pixels), path, force=True)
         names = ("target", "score_after", "epsilon", "reached")
