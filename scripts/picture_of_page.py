@@ -19,7 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "app.jpg"
-SIZE = (1280, 900)  # pixels
+SIZE = (1280, 1000)  # pixels
 SHOWN = 6  # of the bundled photographs in order of name
 SECONDS = 600
 
@@ -29,7 +29,7 @@ def main() -> None:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     options = webdriver.ChromeOptions()
-    for argument in ("headless=new", "no-sandbox", f"window-size={SIZE[0]},{SIZE[1]}"):
+    for argument in ("headless=new", "no-sandbox", "hide-scrollbars"):
         options.add_argument(f"--{argument}")
     options.binary_location = shutil.which("chromium") or ""
     browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
@@ -58,6 +58,7 @@ def _picture(browser: webdriver.Chrome) -> bytes:
     click(".filmstrip button", SHOWN)
     wait.until(lambda _: not rendered(_))
     wait.until(rendered)
+    browser.execute_script("window.scrollTo(0, 0)")
     time.sleep(2)  # for pictures to load and waiting signs to fade
     png = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
     jpeg = io.BytesIO()
