@@ -47,6 +47,7 @@ def merge_directories(
     *parts: tuple[Any, int, Collection[int] | None],
     big: bool = False,
     parent: int = 0,
+    without: Collection[int] = (),
 ) -> bytes:
     """Bytes, to be placed at offset `to` of a classic TIFF, of one directory made of several.
 
@@ -56,12 +57,14 @@ def merge_directories(
     Args:
         big: Whether the parts lie in a BigTIFF.
         parent: Tag that points to the directory; 0 for the first.
+        without: Tags to leave out at any depth.
     """
     taken = {}
     nested = _NESTED.get(parent, ())
     for data, at, tags in parts:
         for tag, (_, kind, count, field) in directory_entries(data, order, at, big).items():
-            if (tags is None or tag in tags) and (kind in _TYPE_BYTES or tag in nested):
+            is_wanted = (tags is None or tag in tags) and tag not in without
+            if is_wanted and (kind in _TYPE_BYTES or tag in nested):
                 taken[tag] = data, kind, count, field
     body_at = to + 2 + 12 * len(taken) + 4
     head, body = struct.pack(order + "H", len(taken)), b""
@@ -70,7 +73,8 @@ def merge_directories(
         where = body_at + len(body)
         if tag in nested:
             kind, count, value = 4, 1, struct.pack(order + "I", where)
-            body += merge_directories(order, where, (data, start, None), big=big, parent=tag)
+            part = (data, start, None)
+            body += merge_directories(order, where, part, big=big, parent=tag, without=without)
         elif (size := count * _TYPE_BYTES[kind]) <= 4:
             value = field[:4]
         else:

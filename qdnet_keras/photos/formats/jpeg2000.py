@@ -10,13 +10,15 @@ from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats.boxes import box, boxes
 from qdnet_keras.photos.formats.upright import Decoded
 from qdnet_keras.photos.photo import Photo, check_size
-from qdnet_keras.photos.pixels import file_samples, from_float, split_alpha
+from qdnet_keras.photos.pixels import divide_by_alpha, file_samples, from_float, split_alpha
 
 _SIZE = b"\xff\x4f\xff\x51"  # start of the codestream and its first segment
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF = b"JpgTiffExif->JP2"
 _LISTED, _ICC = 1, 2  # methods of describing colours
 _SRGB, _GREY = 16, 17
+_COLOUR, _OPACITY, _PREMULTIPLIED = 0, 1, 2  # kinds of channels
+_WHOLE = 0  # what alpha belongs to; colours are numbered from 1
 
 
 def decode_jpeg2000(data: bytes) -> Photo:
@@ -33,6 +35,8 @@ def decode_jpeg2000(data: bytes) -> Photo:
     for kind, content in boxes(data):
         if kind == b"jp2h":
             found.icc = _profile(content)
+            if found.alpha is not None and _PREMULTIPLIED in _kinds_of_channels(content):
+                divide_by_alpha(found.colour, found.alpha)
         elif kind == b"uuid" and content.startswith(_XMP):
             found.xmp = content[len(_XMP) :]
         elif kind == b"uuid" and content.startswith(_EXIF):
@@ -51,6 +55,19 @@ def _profile(header: bytes) -> bytes | None:
     return None
 
 
+def _kinds_of_channels(header: bytes) -> set[int]:
+    definitions = dict(boxes(header)).get(b"cdef", b"\0\0")[2:]
+    return {kind for _, kind, _ in struct.iter_unpack(">3H", definitions)}
+
+
+def _channels(photo: Photo) -> bytes:
+    """The box that says which of the photo's channels is alpha."""
+    colours = 1 if photo.grey else 3
+    channels = [(at, _COLOUR, at + 1) for at in range(colours)] + [(colours, _OPACITY, _WHOLE)]
+    fields = [struct.pack(">3H", *channel) for channel in channels]
+    return box(b"cdef", struct.pack(">H", len(fields)) + b"".join(fields))
+
+
 def encode_jpeg2000(photo: Photo, file: BinaryIO) -> None:
     """Lossless."""
     encoded = imagecodecs.jpeg2k_encode(file_samples(photo), codecformat="jp2", reversible=True)
@@ -58,6 +75,8 @@ def encode_jpeg2000(photo: Photo, file: BinaryIO) -> None:
         if kind == b"jp2h" and photo.icc:
             parts = dict(boxes(content)) | {b"colr": bytes([_ICC, 0, 0]) + photo.icc}
             content = b"".join(box(name, part) for name, part in parts.items())
+        if kind == b"jp2h" and photo.alpha is not None:
+            content += _channels(photo)
         file.write(box(kind, content))
     if photo.xmp:
         file.write(box(b"uuid", _XMP + photo.xmp))

@@ -3,20 +3,11 @@
 import re
 
 FLOATING_POINT = "is a floating point image; tone-map it first"
-RAW = "is a camera's raw file ({}); develop it to a TIFF or JPEG first"
 _SAVE = "is {}; save it as a PNG, TIFF or JPEG first"
 _TAKE = "is {}; give a still picture"
 
 _KINDS = {
     rb"v/1\x01|#\?RADIANCE|#\?RGBE|P[Ff]\n": FLOATING_POINT,
-    rb"II\*\0\x10\0\0\0CR": RAW.format("Canon CR2"),
-    rb"....ftypcrx ": RAW.format("Canon CR3"),
-    rb"II\x1a\0\0\0HEAPCCDR": RAW.format("Canon CRW"),
-    rb"FUJIFILMCCD-RAW": RAW.format("Fujifilm RAF"),
-    rb"IIR[OS]|MMOR": RAW.format("Olympus ORF"),
-    rb"IIU\0": RAW.format("Panasonic RW2"),
-    rb"\0MRM": RAW.format("Minolta MRW"),
-    rb"FOVb": RAW.format("Sigma X3F"),
     rb"GIF8[79]a": _SAVE.format("a GIF"),
     rb"BM....\0\0\0\0": _SAVE.format("a BMP"),
     rb"8BPS": _SAVE.format("a Photoshop document"),

@@ -17,6 +17,7 @@ from qdnet_keras.photos.formats.jpeg2000 import decode_jpeg2000, encode_jpeg2000
 from qdnet_keras.photos.formats.jpegxl import decode_jpegxl, encode_jpegxl
 from qdnet_keras.photos.formats.others import refusal
 from qdnet_keras.photos.formats.png import decode_png, encode_png
+from qdnet_keras.photos.formats.raw import camera_of, decode_raw
 from qdnet_keras.photos.formats.tiff import decode_tiff, encode_tiff
 from qdnet_keras.photos.formats.webp import decode_webp, encode_webp
 from qdnet_keras.photos.formats.xmp import without_extension
@@ -84,7 +85,7 @@ FORMATS: dict[str, Format] = {
         rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
         decode_jpeg2000,
         encode_jpeg2000,
-        _ALL - {"alpha", "iptc", "dpi"},
+        _ALL - {"iptc", "dpi"},
     ),
 }
 FORMAT_OF_SUFFIX = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
@@ -114,6 +115,8 @@ def decode(data: bytes, least_side: int | None = None) -> Photo:
         raise ImageError("is empty")
     if reason := refusal(data):
         raise ImageError(reason)
+    if camera := camera_of(data):
+        return decode_raw(data, camera)
     for name, format in FORMATS.items():
         if re.match(format.signature, data, re.DOTALL):
             photo = decode_jpeg(data, least_side) if name == "JPEG" else format.decode(data)

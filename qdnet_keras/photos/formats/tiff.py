@@ -6,6 +6,7 @@ import logging
 import math
 import mmap
 import struct
+from collections.abc import Collection
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,7 +14,7 @@ import tifffile
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.formats.exif import BYTE_ORDERS, EXIF, GPS, merge_directories
-from qdnet_keras.photos.formats.others import FLOATING_POINT, RAW
+from qdnet_keras.photos.formats.others import FLOATING_POINT
 from qdnet_keras.photos.formats.upright import Decoded
 from qdnet_keras.photos.photo import Photo, check_size
 from qdnet_keras.photos.pixels import cmyk_to_srgb, divide_by_alpha, file_samples, lab_to_srgb
@@ -45,7 +46,7 @@ def decode_tiff(data: bytes) -> Photo:
         )
         found = Decoded("TIFF", *_tiff_samples(page, icc))
         found.notes = _left_out(page, found.alpha is not None)
-        found.exif, found.iptc = _tiff_exif(data, tiff, page), _tiff_iptc(data, page)
+        found.exif, found.iptc = descriptive_exif(data, tiff), _tiff_iptc(data, page)
         found.xmp, found.dpi = xmp, _tiff_dpi(page)
         found.compression = page.compression.name.lower()
         found.icc = None if page.photometric.name in _BECOME_SRGB else icc
@@ -54,9 +55,6 @@ def decode_tiff(data: bytes) -> Photo:
 
 def _check_tiff(tiff: tifffile.TiffFile, page: Any) -> None:
     kind, bits = page.photometric.name, page.bitspersample
-    if page.subfiletype & _THUMBNAIL or 50706 in page.tags:
-        maker = "DNG" if 50706 in page.tags else page.tags.valueof(271, default="of no known maker")
-        raise ImageError(RAW.format(" ".join(str(maker).split())))
     if page.sampleformat == 3 or kind in ("LOGL", "LOGLUV"):
         raise ImageError(FLOATING_POINT)
     others: Any = tiff.pages[1:]
@@ -123,15 +121,24 @@ def _tiff_dpi(page: Any) -> tuple[float, float] | None:
     return None
 
 
-def _tiff_exif(data: bytes, tiff: tifffile.TiffFile, page: Any) -> bytes | None:
-    """The descriptive tags of the first directory as an EXIF block; damaged nested ones dropped."""
+def descriptive_exif(
+    data: bytes, tiff: tifffile.TiffFile, without: Collection[int] = ()
+) -> bytes | None:
+    """The descriptive tags of the first directory as an EXIF block; damaged nested ones dropped.
+
+    Args:
+        data: What `tiff` reads.
+        without: Tags to leave out.
+    """
+    page: Any = tiff.pages.first
     order, big = tiff.byteorder, tiff.is_bigtiff
     head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
     for tags in (_DESCRIPTIVE, _DESCRIPTIVE - {EXIF, GPS}):
         if tags.isdisjoint(page.tags.keys()):
             break
         with contextlib.suppress(struct.error):
-            return head + merge_directories(order, 8, (data, page.offset, tags), big=big)
+            parts = (data, page.offset, tags)
+            return head + merge_directories(order, 8, parts, big=big, without=without)
     return None
 
 
