@@ -1,5 +1,7 @@
 """Enhancement against SciPy's root finder, synthetic loops and properties of the rendering."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -234,6 +236,17 @@ def test_rendering_does_not_depend_on_the_bands(model, change, picture, monkeypa
     assert np.abs(whole.astype(int) - picture).mean() > 2.0
     monkeypatch.setattr(module, "BAND_PIXELS", 130 * 7)
     assert np.abs(whole.astype(int) - render_pixels(model, change, picture)).max() <= 1
+
+
+def test_a_large_picture_is_held_but_once_more(model, picture, monkeypatch):
+    large = picture.repeat(12, axis=0).repeat(12, axis=1).astype(np.uint16) * 257
+    monkeypatch.setattr(module, "BAND_PIXELS", 1 << 14)
+    tracemalloc.start()
+    try:
+        enhance_pixels(model, large, 70.0, long_side=130)
+        assert tracemalloc.get_traced_memory()[1] < 1.6 * large.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

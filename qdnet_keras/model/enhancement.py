@@ -20,6 +20,7 @@ itself, and so are two more where it misses (`settle`).
 graphs over a batch whose rows do not influence each other, but for `settle`.
 """
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -161,25 +162,26 @@ def enhance_pixels(
         np.int32(seed),
     )
 
-    def render(epsilon: tf.Tensor) -> tuple[float, np.ndarray]:
-        output = render_pixels(model, change_at(model, found, epsilon), pixels)
-        return score_seen(output), output
+    def render(epsilon: tf.Tensor) -> tuple[float, tuple]:
+        return score_seen(render_pixels(model, change_at(model, found, epsilon), pixels)), ()
 
     def score_seen(output: np.ndarray) -> float:
         return score_pixels(model, as_saved(output) if as_saved else output, long_side).score
 
-    epsilon, after, output = settle(render, found, pixels, np.float32(target), tolerance)
+    # The best is rendered again: to carry it along would take several times its memory.
+    epsilon, after, _ = settle(render, found, (), np.float32(target), tolerance)
     if as_saved and epsilon == 0.0:
         after = score_seen(pixels)
     after = float(after)
+    change = change_at(model, found, epsilon)
     return Enhanced(
-        np.array(output),
+        pixels.copy() if epsilon == 0.0 else render_pixels(model, change, pixels),
         target,
         float(found.score_before[0]),
         after,
         float(epsilon),
         abs(after - target) <= tolerance,
-        change=change_at(model, found, epsilon).grid[0].numpy(),
+        change=change.grid[0].numpy(),
     )
 
 
@@ -519,16 +521,16 @@ def settle(
 ) -> tuple[tf.Tensor, tf.Tensor, Any]:
     """The last corrections of ε, by secants, judged by renderings of the picture itself.
 
-    In a graph as in Python: `picture` and what `render` makes are tensors there, arrays here.
+    In a graph as in Python, where no picture is carried.
 
     Args:
-        render: Function from ε, a scalar, to the rendering's score and the rendering.
+        render: Function from ε, a scalar, to the rendering's score and the rendering, or `()`.
         found: What was found on the proof of one picture.
-        picture: The picture as it is, uint8 or uint16 `[height, width, 3]`.
+        picture: The picture as it is, likewise.
         target, tolerance: Scalars, of the score.
 
     Returns:
-        ε, score and rendering of the best; the picture as it is where no other is nearer.
+        ε, score and rendering of the best; those of the picture as it is where none is nearer.
     """
     before = found.score_before[0]
     upward = _upward(before, target)
@@ -563,12 +565,15 @@ def render_pixels(model: QDNet, change: Change, pixels: np.ndarray) -> np.ndarra
     """Applies a change to a whole picture, uint8 or uint16 `[height, width, 3]`, in bands."""
     size = pixels.shape[:2]
     rows = max(1, BAND_PIXELS // size[1])
+    output = np.empty_like(pixels)
 
-    def render(first: int) -> np.ndarray:
-        return render_tile(model, change, pixels[first : first + rows], (first, 0), size)
+    def render(first: int) -> None:
+        band = slice(first, first + rows)
+        output[band] = render_tile(model, change, pixels[band], (first, 0), size)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        return np.concatenate(list(pool.map(render, range(0, size[0], rows))))
+        deque(pool.map(render, range(0, size[0], rows)), maxlen=0)  # raises what they raise
+    return output
 
 
 def render_tile(
