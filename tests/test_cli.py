@@ -473,3 +473,23 @@ def test_names_stay_on_one_line_and_send_nothing_to_the_terminal(capsys):
     out, err = capsys.readouterr()
     assert out.splitlines()[1].split() == ["sun\\nset\\x1b[2J\u00e9.jpg", "50.0"]
     assert err == "error: sun set\\x1b[2J\u00e9.jpg is empty.\n"
+
+
+def test_a_very_long_name_does_not_widen_the_table(capsys):
+    long, short = "n" * 250 + ".jpg", "a.jpg"
+    report = Report(("file", "score"), [long, short], as_json=False)
+    report.result((long, "50.0"), {})
+    report.result((short, "60.0"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == [long, "50.0"]
+    assert len(lines[0]) == len(lines[2]) < 80
+    assert lines[2].split() == [short, "60.0"]
+
+
+def test_alpha_that_would_be_lost_is_told_before_a_model_is_loaded(tmp_path, monkeypatch):
+    Image.fromarray(np.full((40, 40, 4), 128, np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr("qdnet_keras.cli.enhance.load_model", lambda _: pytest.fail("was loaded"))
+    result = run("enhance", tmp_path / "a.png", "--target", 50, "-o", tmp_path / "a.jpg")
+    assert result.exit_code == 7
+    assert "would lose its alpha channel" in result.stderr
+    assert not (tmp_path / "a.jpg").exists()

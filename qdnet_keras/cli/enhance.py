@@ -136,9 +136,10 @@ def run(
     keep = Keep(recipe, cube, preset, force)
     if keep:
         keep.check(several)
-    jobs = (_prepare(file, targets, ladder is not None, outputs, keep) for file in images)
+    is_sent = remote.server is not None
+    jobs = (_prepare(file, targets, ladder is not None, outputs, keep, is_sent) for file in images)
     report = Report(("file", "target", "before", "after", "output"), images, as_json, err=to_stdout)
-    if remote.server is not None:
+    if is_sent:
         with remote.connect() as client:
             _report(report, images, jobs, _remote_renderer(client), remote.parallel)
         return
@@ -153,7 +154,7 @@ class _Job:
 
     file: str
     photo: "Photo"
-    data: bytes
+    data: bytes  # of the file, for a server
     renderings: list[tuple[float, Path]]  # target, output
     strip: Path | None
     force: bool
@@ -161,15 +162,25 @@ class _Job:
 
 
 def _prepare(
-    file: str, targets: Sequence[float], ladder: bool, outputs: "Outputs", keep: Keep
+    file: str,
+    targets: Sequence[float],
+    ladder: bool,
+    outputs: "Outputs",
+    keep: Keep,
+    is_sent: bool,
 ) -> _Job | QDNetError:
+    from qdnet_keras.photos.files import format_for
+
     try:
         photo, data = read_input_and_bytes(file)
         paths = [outputs.take(file, f"{target:g}", photo.format) for target in targets]
+        for path in paths:
+            format_for(path, photo)
         strip = outputs.take(file, "ladder", "PNG") if ladder else None
     except (ImageError, OutputError) as error:
         return error
     renderings = list(zip(targets, paths, strict=True))
+    data = data if is_sent else b""  # a large file is held no longer than needed
     return _Job(file, photo, data, renderings, strip, outputs.force, keep)
 
 

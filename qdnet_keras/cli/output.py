@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,8 @@ Exit codes:
   9  a package that the command needs is not installed
 """
 
+WIDEST_NAME = 60  # for which the table has room; longer ones move the rest of their row
+
 
 class Report:
     """Results and failures of one run over `files`, as a table or as JSON lines.
@@ -40,7 +43,8 @@ class Report:
     ):
         self.columns = columns
         self.widths = [max(len(column), 6) for column in columns]
-        self.widths[:1] = [max(map(len, map(printable, (*columns[:1], *files))))]
+        longest = max(map(len, map(printable, (*columns[:1], *files))))
+        self.widths[:1] = [min(longest, WIDEST_NAME)]
         self.count = len(files)
         self.as_json, self.err = as_json, err
         self.started = 0
@@ -51,7 +55,9 @@ class Report:
         """Tells that work on the next file begins."""
         self.started += 1
         if self.shows_progress:
-            sys.stderr.write(f"\r\x1b[K{self.started}/{self.count}  {printable(file)}"[:200] + "\r")
+            line = f"{self.started}/{self.count}  {printable(file)}"
+            line = line[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r\x1b[K{line}\r")
             sys.stderr.flush()
 
     def result(self, cells: Sequence[str], record: dict[str, Any]) -> None:
