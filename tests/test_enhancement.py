@@ -121,7 +121,7 @@ def test_targets_between_the_ends_are_met_though_the_picture_scores_otherwise(na
 
 def found_by(epsilon, slope, before) -> module.Found:
     nothing, numbers = tf.zeros([1]), (tf.fill([1], value) for value in (epsilon, slope, before))
-    return module.Found([], nothing, nothing, nothing, *numbers)
+    return module.Found([], nothing, nothing, nothing, nothing, *numbers)
 
 
 @pytest.mark.parametrize(
@@ -146,15 +146,17 @@ def test_the_restored_quality_is_tried_before_all_others(model, picture):
     bias = model.restorer.step.bias
 
     def rendered(epsilon):
-        change = model.decoder.change(contents, z, z + epsilon * bias)
+        quality = z + epsilon / module.CORNER * bias
+        change = model.decoder.change(contents, z, quality)
         return render_pixels(model, module.Change(change, moments), picture)
 
     bias.assign([0.5, -0.3, 0.15, 0.3])
     try:
-        before, end = (score_pixels(model, rendered(epsilon)).score for epsilon in (0.0, 1.0))
-        assert abs(end - before) > 6.0
+        shares = (0.0, module.CORNER)
+        before, end = (score_pixels(model, rendered(share)).score for share in shares)
+        assert end - before > 6.0
         result = enhance_pixels(model, picture, before + 0.5 * (end - before))
-        assert result.reached and 0.0 < result.epsilon < 1.0
+        assert result.reached and 0.0 < result.epsilon < module.CORNER
         assert np.abs(result.pixels.astype(int) - rendered(result.epsilon)).max() <= 1
     finally:
         bias.assign([0.0] * 4)

@@ -39,6 +39,7 @@ SETTINGS = (
     "optimizer.learning_rate=1e-2",
     "calibration.bank=8",
     "train.epochs=2",
+    "train.rendering_epochs=2",
     "train.steps_per_epoch=25",
 )
 
@@ -111,19 +112,41 @@ def taught(sources, config, tmp_path_factory):
 # === The whole ===
 
 
+def history(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 def test_loss_falls_and_photographs_end_above_their_spoilt_versions(taught, config):
     model, run, reached = taught
-    with (run / "history.csv").open(newline="") as file:
-        history = list(csv.DictReader(file))
-    assert len(history) == 2
+    scores, renderings = (history(run / stage) for stage in ("scores", "renderings"))
+    assert len(scores) == len(renderings) == 2
     for name in ("loss", "votes", "reconstruction"):
-        assert float(history[-1][name]) < 0.8 * float(history[0][name])
+        assert scores[-1][name] < 0.8 * scores[0][name]
+    for name in ("reconstruction", "swap", "restoration"):
+        assert renderings[-1][name] < scores[-1][name]
     statistics = np.load(run / "seen" / "spoilt" / "statistics.npy")
     latents = locate(model, seen.split_stages(model, statistics))
     score = np.asarray(model.scorer(latents)).reshape(-1, config.data.versions)
     assert (score[:, :1] > score[:, 1:]).mean() > 0.8
     assert 0 <= reached["order"] <= 1 and len(reached["votes"]) == 2
     assert json.loads((run / "validation.json").read_text()) == reached
+
+
+def test_renderings_are_learnt_with_scores_as_they_are(taught, sources, tmp_path):
+    model, short = taught[0], tiny()
+    settings = load_people_config("people", [*SETTINGS, "train.rendering_epochs=0"])
+    teach.teach(short, sources, settings, tmp_path / "run")
+    for part, is_same in {
+        "posterior": True,
+        "scorer": True,
+        "decoder": False,
+        "restorer": False,
+    }.items():
+        pairs = zip(
+            getattr(model, part).get_weights(), getattr(short, part).get_weights(), strict=True
+        )
+        assert all(np.allclose(*pair, rtol=1e-3, atol=1e-4) for pair in pairs) == is_same
 
 
 def test_preset_loads_and_scores_as_the_network_that_was_taught(taught):
@@ -174,15 +197,16 @@ def test_command_goes_on_with_a_run(taught, sources, monkeypatch):
     assert refused.stderr.count("\n") == 1 and "--resume" in refused.stderr
 
 
+@pytest.mark.parametrize("stage", ["scores", "renderings"])
 def test_a_run_that_stopped_ends_as_one_that_did_not(
-    taught, sources, config, tmp_path, monkeypatch
+    taught, sources, config, tmp_path, monkeypatch, stage
 ):
     model, _, _ = taught
 
     class Stop(teach.EpochRecord):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
-            if epoch == 0:
+            if epoch == 0 and self.history.parent.name == stage:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

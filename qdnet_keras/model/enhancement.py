@@ -2,13 +2,15 @@
 
 1. Choose z̄: first the quality that the restorer expects of the picture, then qualities of other
    pictures with a better (worse) Q, farther and farther ones, until the rendering at z̄ scores
-   beyond the target. To better a picture such a change is trusted less, so it must gain much. Where
-   none reaches the target, the best one seen is the answer.
+   beyond the target. To better a picture the way to these leads through the restored quality, and
+   they must gain more than a little over it. Where none reaches the target, the best one seen is
+   the answer.
 2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|: on the way to the
    restored quality, this is where to look first.
 3. Render, score the rendering itself, and correct ε until that score meets the target.
 
-The qualities tried do not depend on the target, so that a higher target never ends lower.
+The qualities tried do not depend on the target, so that a higher target never ends lower. With two
+qualities ahead ε counts the whole way: the restored one lies at `CORNER`, the other at 1.
 
 The rendering is the picture with its quality changed: at ε = 0 it is the picture itself. Steps 1 to
 3 see a proof (`find_change`): a small picture itself, of a large one the working copy. A proof of
@@ -38,7 +40,8 @@ from qdnet_keras.photos.files import from_float, to_float, working_copy
 SAMPLERS = ("bank", "prior")
 TOLERANCE = 1.0  # of the score
 SMALLEST_GAIN = 0.1  # of the score: what a rendering must be nearer by to replace the picture
-WORTHWHILE = 10.0  # of the score: what a quality of other pictures must gain over the restored one
+WORTHWHILE = 4.0  # of the score: what a quality of other pictures must gain over the restored one
+CORNER = 0.5  # ε of the restored quality
 OFFSETS = (3.0, 6.0, 12.0, 24.0)  # MOS between Q(z̄) and that of the picture, tried in this order
 NEIGHBOURS = 8
 PRIOR_DRAWS, PRIOR_BLOCKS = 1024, 16
@@ -102,15 +105,16 @@ class Change(NamedTuple):
 class Found(NamedTuple):
     """What `find_change` found for each picture of a batch.
 
-    `contents` and `moments` are those of its working copy; its quality `z` and the quality `far` at
-    the end of the path are `[B, latent_dim]`. `epsilon`, where on the path to render (0: leave the
-    picture as it is), `slope`, how fast the score nears the target there for each ε (0: it lies
-    elsewhere), and `score_before` are `[B]`.
+    `contents` and `moments` are those of its working copy. The path from its quality `z` by way of
+    the quality `near` to the quality `far`, see `along`, is made of `[B, latent_dim]` each.
+    `epsilon`, where on the path to render (0: leave the picture as it is), `slope`, how fast the
+    score nears the target there for each ε (0: it lies elsewhere), and `score_before` are `[B]`.
     """
 
     contents: list[tf.Tensor]
     moments: tf.Tensor
     z: tf.Tensor
+    near: tf.Tensor
     far: tf.Tensor
     epsilon: tf.Tensor
     slope: tf.Tensor
@@ -231,9 +235,13 @@ def find_change(
 
     contents, moments, z, _, restored, _ = encode(seen(proof))
     before = model.rank_latent(z)
+    upward = _upward(before, target)
+
+    def corner(far: tf.Tensor) -> tf.Tensor:
+        return tf.where(upward[:, None] > 0.0, restored, 0.5 * (z + far))
 
     def rescore(far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-        grid = graphs.change(model)(contents, z, _mix(z, far, epsilon))
+        grid = graphs.change(model)(contents, z, along(z, corner(far), far, epsilon))
         rendered = rerender(proof, grid, moments, [0, 0], tf.shape(proof)[1:3])
         return model.rank_latent(encode(seen(rendered)).loc)
 
@@ -245,12 +253,12 @@ def find_change(
         search,
         (epsilon, score),
         target,
-        _upward(before, target),
+        upward,
         tf.where(rounded, HALFWAY, NEAR) * tolerance,
     )
     unsure = ~rounded & (tf.abs(score - target) > HALFWAY * tolerance)
     epsilon = tf.where(search.holds() & unsure, search.crossing(), epsilon)
-    return Found(contents, moments, z, far, epsilon, search.slope(), before)
+    return Found(contents, moments, z, corner(far), far, epsilon, search.slope(), before)
 
 
 def choose_path(
@@ -275,35 +283,42 @@ def choose_path(
         z̄, the search on the path to it, and ε and score of the rendering that comes nearest.
     """
     upward, before_mos = _upward(before, target), model.score_latent(z)
+    is_upward = upward > 0.0
     start, zero = upward * (before - target), tf.zeros_like(target)
-    guess = search_epsilon(model, z, restored, target)
-    is_guess = (guess > UNLIKE_ENDS) & (guess < 1.0 - UNLIKE_ENDS)
+    guess = CORNER * search_epsilon(model, z, restored, target)
+    is_guess = is_upward & (guess > UNLIKE_ENDS) & (guess < CORNER - UNLIKE_ENDS)
 
-    def needs_more(search, score, _, exhausted):
+    def needs_more(search, score):
         apart = tf.minimum(tf.abs(score - target), tf.abs(before - target)) > tolerance
-        return apart & ~search.holds() & ~exhausted
+        return apart & ~search.holds()
 
-    def attempt(count, far, search, epsilon, score, end, exhausted):
+    def attempt(count, far, search, epsilon, score, end, corner_gap, exhausted):
         goal = upward * before_mos + tf.gather((0.0, 0.0, *OFFSETS), count)
-        from_z = tf.where(upward[:, None] > 0.0, restored, z)
+        from_z = tf.where(is_upward[:, None], restored, z)
         sampled = choose_latent(model, from_z, upward, goal, seed, sampler)
         new_far = tf.cond(count < 2, lambda: restored, lambda: sampled)
-        share = tf.where((count == 0) & is_guess, guess, 1.0)
+        share = tf.where(count < 2, CORNER, 1.0) + zero
+        share = tf.where((count == 0) & is_guess, guess, share)
         new_score = rescore(new_far, share)
         gap = upward * (new_score - target)
+        corner_gap = tf.where(count == 1, gap, corner_gap)
 
+        low = tf.where((count > 1) & is_upward, CORNER, zero)
         low, low_gap = tf.cond(
-            count == 1, lambda: (search.low, search.low_gap), lambda: (zero, start)
+            count == 1,
+            lambda: (search.low, search.low_gap),
+            lambda: (low, tf.where(low > 0.0, corner_gap, start)),
         )
         new_search = Search(low, low_gap, share, gap)
         # Short of the target by little: the line through both renderings tells where it is.
-        end_gap = start + (gap - start) / share
-        leads_beyond = (gap < 0.0) & (gap > -NEAR * tolerance) & (end_gap > -gap) & (share < 1.0)
-        on = Search(share, gap, tf.ones_like(share), tf.where(leads_beyond, end_gap, gap))
-        new_search = _choose((gap < 0.0) & (share < 1.0), on, new_search)
+        end_gap = start + (gap - start) * CORNER / share
+        leads_beyond = (gap < 0.0) & (gap > -NEAR * tolerance) & (end_gap > -gap)
+        on = Search(share, gap, CORNER + zero, tf.where(leads_beyond, end_gap, gap))
+        new_search = _choose((gap < 0.0) & (share < CORNER), on, new_search)
 
-        active = needs_more(search, score, end, exhausted)
-        is_worth_it = (count < 2) | (upward < 0.0) | (new_score - end >= WORTHWHILE)
+        is_allowed = is_upward | (count > 1)
+        active = needs_more(search, score) & is_allowed & ~exhausted
+        is_worth_it = (count < 2) | ~is_upward | (new_score - end >= WORTHWHILE)
         nearer = tf.abs(new_score - target) + SMALLEST_GAIN < tf.abs(score - target)
         best = active & is_worth_it & (nearer | new_search.holds())
         spent = (count > 1) & (upward * model.score_latent(new_far) < goal)
@@ -314,21 +329,24 @@ def choose_path(
             tf.where(best, share, epsilon),
             tf.where(best, new_score, score),
             tf.where(is_worth_it, upward * tf.maximum(upward * end, upward * new_score), end),
+            corner_gap,
             exhausted | spent,
         )
 
-    _, far, search, epsilon, score, _, _ = tf.while_loop(
-        lambda count, far, search, epsilon, *state: (
-            (count < 2 + len(OFFSETS)) & tf.reduce_any(needs_more(search, *state))
+    first = tf.where(tf.reduce_any(is_guess), 0, tf.where(tf.reduce_any(is_upward), 1, 2))
+    _, far, search, epsilon, score, *_ = tf.while_loop(
+        lambda count, far, search, epsilon, score, end, corner_gap, exhausted: (
+            (count < 2 + len(OFFSETS)) & tf.reduce_any(needs_more(search, score) & ~exhausted)
         ),
         attempt,
         (
-            tf.where(tf.reduce_any(is_guess), 0, 1),
-            z,
+            first,
+            tf.where(is_upward[:, None], restored, z),
             Search(zero, start, zero, start),
             zero,
             before,
             before,
+            start,
             tf.zeros_like(target, tf.bool),
         ),
     )
@@ -463,7 +481,7 @@ def _latent_gap(
     """Q(ε z̄ + (1 − ε) z) − target and its derivative by ε, each `[B]`."""
     with tf.GradientTape() as tape:
         tape.watch(epsilon)
-        gap = model.rank_latent(_mix(z, far, epsilon)) - target
+        gap = model.rank_latent(z + epsilon[:, None] * (far - z)) - target
     return gap, tape.gradient(gap, epsilon)
 
 
@@ -557,7 +575,7 @@ def settle(
 
 def change_at(model: QDNet, found: Found, epsilon: tf.Tensor) -> Change:
     """The change to the quality at ε, a scalar, on the path that was found."""
-    new_z = _mix(found.z, found.far, epsilon[None])
+    new_z = along(found.z, found.near, found.far, epsilon[None])
     return Change(graphs.change(model)(found.contents, found.z, new_z), found.moments)
 
 
@@ -605,5 +623,8 @@ def render_tile(
     return from_float(rendered[0].numpy(), pixels.dtype)
 
 
-def _mix(z: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-    return z + epsilon[:, None] * (far - z)
+def along(z: tf.Tensor, near: tf.Tensor, far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    """The quality at ε `[B]` on the way from z (ε = 0) by near (`CORNER`) to far (1)."""
+    first = tf.minimum(epsilon / CORNER, 1.0)[:, None]
+    second = tf.maximum((epsilon - CORNER) / (1.0 - CORNER), 0.0)[:, None]
+    return z + first * (near - z) + second * (far - near)

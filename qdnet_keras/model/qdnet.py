@@ -95,7 +95,7 @@ class QDNet(PresetModel, ObjectiveModel):
             dtype="float32",
             name="posterior",
         )
-        self.restorer = Restorer(dtype="float32", trainable=False, name="restorer")
+        self.restorer = Restorer(dtype="float32", name="restorer")
         self.scorer = Scorer(scorer_units, dropout, dtype="float32", name="scorer")
         self.calibration = Calibration(dtype="float32", name="calibration")
         self.decoder = HEADS[head](decoder_width, dtype=policy, name="decoder")
@@ -126,6 +126,7 @@ class QDNet(PresetModel, ObjectiveModel):
         description = (None, self.posterior.units * len(seen))
         self.posterior.build(seen)
         self.restorer.build(description, z_shape)
+        self.restorer.trainable = False
         self.scorer.build(z_shape)
         self.calibration.build((None,))
         pyramid = [(None, None, None, channels[stage]) for stage in self.encoder.pyramid]

@@ -40,20 +40,10 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
         print(f"Started from {config.train.init}: {', '.join(taken)}.")
     model.encoder.freeze("encoder" if config.train.score_steps else config.train.freeze)
     model.posterior.trainable = model.scorer.trainable = not config.train.score_steps
-    freeze(model.restorer)
     optimizer = build_optimizer(config.optimizer, steps_per_epoch, config.train.epochs)
     model.compile(optimizer=optimizer, objective=build_objective(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def freeze(layer: keras.layers.Layer) -> None:
-    """Keeps all weights of a layer in training.
-
-    Keras passes over a setting that a layer has already, though its parts may have another.
-    """
-    layer.trainable = True
-    layer.trainable = False
 
 
 def build_encoder(config: Config) -> Encoder:

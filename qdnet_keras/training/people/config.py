@@ -84,18 +84,20 @@ class PeopleLossSection(Section):
 
 
 class CalibrationSection(Section):
-    """`agreement`: the correlation with people's votes on renderings that scores are believed to
-    have; it sets how far they spread, and how wide their intervals are. `bank` is its size.
-    """
+    """`bank` is its size."""
 
-    agreement: Share = 0.68
     bank: Count = 1024
 
 
 class PeopleTrainSection(Section):
-    """Length and seed."""
+    """Length and seed.
+
+    For `epochs` everything but the encoder learns at once; then, for `rendering_epochs`, the
+    decoder and the restorer alone, which need longer than scores do.
+    """
 
     epochs: Count = 10
+    rendering_epochs: Annotated[int, Field(ge=0)] = 30
     steps_per_epoch: Count = 250
     seed: int = 0
 

@@ -22,12 +22,12 @@ def calibrate(model: QDNet, renderings: np.ndarray, mos: np.ndarray, agreement: 
 
     No picture has both a published vote and a score here: what the scores of renderings have in
     common with votes is their mean, and their spread as far as the two agree. What votes vary
-    besides is the width of the intervals.
+    besides is the width of the intervals. How far they agree is measured on other pictures.
 
     Args:
         renderings: Latents of renderings that are no deliberate faults, `[count, latent_dim]`.
         mos: Published votes of other such renderings, MOS units.
-        agreement: Correlation of scores with votes, 0..1.
+        agreement: Correlation of scores with votes of pictures that were held out, 0..1.
     """
     scale = model.calibration
     score = np.asarray(model.scorer(renderings))

@@ -29,6 +29,9 @@ STEEPNESS = 4.0  # of the order's logistic loss
 class JointTraining(keras.Model):
     """Trains a network, whose encoder stays as it is, on batches of `Batches`.
 
+    Where the posterior does not learn, the decoder and the restorer see the z that is used later:
+    statistics are left out of what the restorer sees, not of z.
+
     Args:
         network: With the grid head; its statistics' standardisation is known.
         options: Weights of the terms.
@@ -90,8 +93,11 @@ class JointTraining(keras.Model):
 
     def _of_spoilt(self, batch: dict[str, Any], training: bool) -> tuple[dict[str, Any], Any]:
         network = self.network
-        description = network.posterior.describe(batch["versions"], dropped=training)
-        loc, scale = network.posterior.locate(description)
+        posterior, versions = network.posterior, batch["versions"]
+        description = posterior.describe(versions, dropped=training)
+        loc, scale = posterior.locate(
+            description if posterior.trainable else posterior.describe(versions)
+        )
         z = self._sample(loc, scale, training)
         count = ops.shape(batch["labels"])[1]
         score = ops.reshape(network.scorer(z, training=training), (-1, count))

@@ -3,8 +3,10 @@
 RUN/config.yaml      the whole configuration
 RUN/versions.json    of Python and the libraries
 RUN/seen/            which picture was used for what, and what the encoder says of all of them
-RUN/history.csv      one row an epoch
-RUN/checkpoint/      network, optimiser, random state and epoch, replaced atomically
+RUN/scores/          of the first stage, in which everything but the encoder learns, and
+RUN/renderings/      of the second, in which only the decoder and the restorer do:
+    history.csv      one row an epoch
+    checkpoint/      network, optimiser, random state and epoch, replaced atomically
 RUN/validation.json  what the network reaches on pictures held out
 RUN/preset/          the trained network, for `--preset RUN/preset`
 """
@@ -39,6 +41,8 @@ from qdnet_keras.training.people.teachers import (
 )
 from qdnet_keras.training.release import agreement
 from qdnet_keras.training.start import build_optimizer
+
+LEAST_AGREEMENT = 0.1  # of scores with votes, whatever is measured: better stays higher
 
 
 def build(config: PeopleConfig) -> QDNet:
@@ -81,11 +85,13 @@ def teach(
     start_run(run, "config.yaml", config.to_yaml(), resume)
     write_versions(run)
     model.encoder.freeze("encoder")
+    model.restorer.trainable = True
     seen = see(model, sources, config, run / "seen")
     training, validation = _lessons(model, seen, sources, config)
     joint = _train(model, training, config, run)
-    _finish(model, seen, sources, config)
     reached = _validate(joint, seen, validation, config.train.seed)
+    known = max(float(np.mean([votes["plcc"] for votes in reached["votes"]])), LEAST_AGREEMENT)
+    _finish(model, seen, sources, config, known)
     write_text(run / "validation.json", json.dumps(reached, indent=2) + "\n")
     model.save_to_preset(run / "preset")
     return reached
@@ -126,10 +132,24 @@ def _lessons(
 
 
 def _train(model: QDNet, lessons: Batches, config: PeopleConfig, run: Path) -> JointTraining:
-    """Trains, or goes on from the last checkpoint, and gives the network averaged weights."""
+    """Teaches everything at once, then, with scores as they are, how to render."""
     model.posterior.adapt(lessons.sets[0].statistics)
-    epochs, steps = config.train.epochs, config.train.steps_per_epoch
-    joint = JointTraining(model, config.loss, round(config.loss.kl_warmup * epochs * steps))
+    stages = {"scores": config.train.epochs, "renderings": config.train.rendering_epochs}
+    for stage, epochs in stages.items():
+        model.posterior.trainable = model.scorer.trainable = stage == "scores"
+        joint = JointTraining(
+            model, config.loss, round(config.loss.kl_warmup * epochs * config.train.steps_per_epoch)
+        )
+        _fit(joint, lessons, config, epochs, run / stage)
+    model.posterior.trainable = model.scorer.trainable = True
+    return joint
+
+
+def _fit(
+    joint: JointTraining, lessons: Batches, config: PeopleConfig, epochs: int, folder: Path
+) -> None:
+    """Trains, or goes on from the last checkpoint, and gives the network averaged weights."""
+    model, steps, seed = joint.network, config.train.steps_per_epoch, config.train.seed
     optimizer = build_optimizer(config.optimizer, steps, epochs)
     joint.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)
@@ -140,28 +160,29 @@ def _train(model: QDNet, lessons: Batches, config: PeopleConfig, run: Path) -> J
         epoch=epoch,
         random_state=random_state(model),
     )
-    manager = tf.train.CheckpointManager(checkpoint, run / "checkpoint", max_to_keep=2)
+    manager = tf.train.CheckpointManager(checkpoint, folder / "checkpoint", max_to_keep=2)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
     done = int(epoch)
     if done < epochs:
         joint.fit(
-            lessons.training(config.train.seed, done * steps),
+            lessons.training(seed, done * steps),
             initial_epoch=done,
             epochs=epochs,
             steps_per_epoch=steps,
             shuffle=False,
-            callbacks=[EpochRecord(run / "history.csv", done, epoch, manager)],
+            callbacks=[EpochRecord(folder / "history.csv", done, epoch, manager)],
         )
     if config.optimizer.weight_average:
         optimizer.finalize_variable_values(model.trainable_variables)
-    return joint
 
 
-def _finish(model: QDNet, seen: Seen, sources: Sources, config: PeopleConfig) -> None:
+def _finish(
+    model: QDNet, seen: Seen, sources: Sources, config: PeopleConfig, agreement: float
+) -> None:
     first, renderings = seen.votes[0].split("train"), seen.renderings
     good = locate(model, renderings.without_faults().statistics)
-    calibrate(model, good, sources.published.mos, config.calibration.agreement)
+    calibrate(model, good, sources.published.mos, agreement)
     spoilt = locate(model, [stage[: len(renderings.manifest)] for stage in seen.spoilt.statistics])
     latents = np.concatenate([locate(model, renderings.statistics), spoilt])
     usual = np.concatenate([first.statistics[0], renderings.statistics[0]])
