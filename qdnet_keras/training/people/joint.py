@@ -6,8 +6,8 @@ spoilt       the same of spoilt photographs, whose label is at least a margin be
 order        a photograph's score lies above those of its spoilt versions, by the margin
 kl           KL(p(z|x) ‖ N(0, I))
 reconstruction, swap, restoration
-             ‖x − G(n, z)‖₁; x changed from z to a version's z̃ is that version; x changed to
-             what the restorer says is the photograph
+             ‖x − G(n, z)‖₁; x changed from z to a version's z̃ is that version; a spoilt
+             version changed to what the restorer says is the photograph
 """
 
 from typing import Any
@@ -135,11 +135,12 @@ class JointTraining(keras.Model):
             return decoder.rerender(seen, change_between(tones, new), content, pixels, size)
 
         count = ops.shape(batch["labels"])[1]
-        photographs = ops.repeat(seen[::count], count, axis=0)
+        spoilt = ops.arange(ops.shape(seen)[0]) % count > 0
+        photographs = ops.repeat(seen[::count], count, axis=0)[spoilt]
         return {
             "reconstruction": reconstruction(seen, decoder(contents, z, pixels=pixels)),
             "swap": reconstruction(ops.take(seen, batch["partner"], axis=0), changed(partner)),
-            "restoration": reconstruction(photographs, changed(restored)),
+            "restoration": reconstruction(photographs, changed(restored)[spoilt]),
         }
 
     def _contents(self, picture: Any, coarse: Any) -> list[Any]:
