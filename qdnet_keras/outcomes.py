@@ -82,7 +82,8 @@ class Enhanced(Rendering):
         target: Score asked for, 0..100.
         score_before, score_after: Scores of the input and of the rendering, as it is seen in the
             file that it is for, see `qdnet_keras.enhance`.
-        epsilon: Share of z̄ in the latent, 0..1; 0 leaves the picture as it is.
+        epsilon: How far on the way to other qualities the rendering lies, 0..1; 0 leaves the
+            picture as it is.
         reached: Whether |score_after − target| is within the tolerance.
         change: What was done to the picture, float32 `[cells_y, cells_x, change_channels]`, as
             `QDNet.rerender` takes it; None from a server. See `Recipe`.

@@ -7,7 +7,7 @@ A recipe needs neither the network nor its weights. Its file is JSON:
       "made_by": "qdnet-keras 0.2.0",
       "preset": {"name": "people", "sha256": "..."},     or null; see `preset_hash`
       "target": 50.0, "score_before": 31.2, "score_after": 49.8,
-      "epsilon": 0.41,                   share of the other quality, 0..1
+      "epsilon": 0.41,                   how far on the way to other qualities, 0..1
       "change": {
         "rows": 18, "columns": 24,       cells over the height and the width of the picture
         "knots": 16,                     old luminances 0, 1/15 .. 1
@@ -137,7 +137,7 @@ class Recipe:
             `[cells_y, cells_x, TONE_CHANNELS]`; see `qdnet_keras.model.layers.ToneGrid`.
         target: Score that was asked for, 0..100.
         score_before, score_after: Of the picture it was found on, 0..100.
-        epsilon: Share of the other quality, 0..1; 0 changes nothing.
+        epsilon: How far on the way to other qualities, 0..1; 0 changes nothing.
         preset: Which preset found it, where that is known.
 
     Example:
