@@ -319,3 +319,23 @@ def test_the_scale_on_the_command_line(folder, command):
     assert "row 3: mos 6 is outside 1..5" in result.stderr
     for wrong in ("5", "1,5,7", "a,b", "2,2", "nan,1"):
         assert CliRunner().invoke(app, [*arguments, "--mos-range", wrong]).exit_code == 2
+
+
+def test_each_set_that_teaches_has_its_scale(folder):
+    rows = "file,mos\na1.png,{}\nb1.png,{}\n"
+    (folder / "five.csv").write_text(rows.format(1.4, 4))
+    (folder / "ten.csv").write_text(rows.format(2, 12))
+    others = ["--renderings", folder, "--statistics", folder, "--out", folder / "run"]
+    votes = ["--votes", folder / "five.csv", "--votes", folder / "ten.csv"]
+
+    def run(*ranges: str):
+        options = [part for text in ranges for part in ("--mos-range", text)]
+        return CliRunner().invoke(app, ["teach", *map(str, [*votes, *others]), *options])
+
+    refused = run()
+    assert refused.exit_code == 4
+    assert "five.csv: all scores lie in 1.4..4" in refused.stderr
+    off = run("1,5", "1,10")
+    assert off.exit_code == 4
+    assert "ten.csv, row 3: mos 12 is outside 1..10" in off.stderr
+    assert run("1,5").exit_code == 2

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qdnet_keras.cli.common import AsOneJson, Overrides, import_tensorflow
+from qdnet_keras.cli.common import AsOneJson, Overrides, import_tensorflow, parse_mos_range
 from qdnet_keras.cli.output import print_json
 from qdnet_keras.defaults import DEFAULT_TEACHING
 
@@ -38,6 +38,14 @@ def run(
     config: Annotated[
         str, typer.Option(metavar="people|FILE.yaml", help="Configuration.")
     ] = DEFAULT_TEACHING,
+    mos_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORST,BEST",
+            help="Scores of the worst and the best picture of a set with votes, where they are not "
+            "0,100; give one for each set, in their order.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same options where the run stopped.")
@@ -59,7 +67,11 @@ def run(
 
     settings = load_people_config(config, overrides or ())
     table = statistics / "labels.csv" if statistics.is_dir() else statistics
-    sets, compared = [read_manifest(folder) for folder in votes], read_manifest(renderings)
+    scales = [parse_mos_range(text) for text in mos_range or [None] * len(votes)]
+    if len(scales) != len(votes):
+        raise typer.BadParameter("give one for each --votes.", param_hint="--mos-range")
+    sets = [read_manifest(folder, scale) for folder, scale in zip(votes, scales, strict=True)]
+    compared = read_manifest(renderings)
     published = read_statistics(table)
     import_tensorflow()
     from qdnet_keras.hubs.card import Figure
