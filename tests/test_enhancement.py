@@ -243,6 +243,7 @@ def test_rendering_does_not_depend_on_the_bands(model, change, picture, monkeypa
 def test_a_large_picture_is_held_but_once_more(model, picture, monkeypatch):
     large = picture.repeat(12, axis=0).repeat(12, axis=1).astype(np.uint16) * 257
     monkeypatch.setattr(module, "BAND_PIXELS", 1 << 14)
+    enhance_pixels(model, large, 70.0, long_side=130)  # traces and compiles
     tracemalloc.start()
     try:
         enhance_pixels(model, large, 70.0, long_side=130)

@@ -315,3 +315,17 @@ def test_damaged_files_of_every_format_end_in_a_picture_or_a_sentence():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert " 0 failed" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_metadata_of_jpeg_xl_may_be_compressed_and_damaged(is_compressed, capfd):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1
+    data = encoded("JXL", exif=exif.tobytes(), xmp=b"<x/>", compress_metadata=is_compressed)
+    assert (b"brob" in data) == is_compressed
+    photo = read_photo(data)
+    assert (photo.xmp, photo.exif[:4]) == (b"<x/>", b"MM\0*")
+    damaged = data + struct.pack(">I20x", 6)  # a box shorter than its head
+    np.testing.assert_array_equal(read_photo(damaged).pixels, photo.pixels)
+    assert capfd.readouterr() == ("", "")
