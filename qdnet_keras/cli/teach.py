@@ -67,7 +67,8 @@ def run(
 
     settings = load_people_config(config, overrides or ())
     table = statistics / "labels.csv" if statistics.is_dir() else statistics
-    scales = [parse_mos_range(text) for text in mos_range or [None] * len(votes)]
+    texts: list[str | None] = [*mos_range] if mos_range else [None] * len(votes)
+    scales = [parse_mos_range(text) for text in texts]
     if len(scales) != len(votes):
         raise typer.BadParameter("give one for each --votes.", param_hint="--mos-range")
     sets = [read_manifest(folder, scale) for folder, scale in zip(votes, scales, strict=True)]

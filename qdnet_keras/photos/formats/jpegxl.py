@@ -55,7 +55,7 @@ def _metadata(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield kind, content
             continue
         with contextlib.suppress(imagecodecs.BrotliError):
-            yield content[:4], imagecodecs.brotli_decode(content[4:])
+            yield content[:4], bytes(imagecodecs.brotli_decode(content[4:]))
 
 
 def _size(stream: bytes) -> tuple[int, int]:
