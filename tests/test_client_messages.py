@@ -1,5 +1,6 @@
 """What the client sends: TF-Serving's own message classes and image decoders read it."""
 
+import imagecodecs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -118,6 +119,20 @@ def test_plain_files_travel_as_they_are(photo, name):
     read, data = read_photo_and_bytes(path)
     assert pictures.to_file(read, data) == pictures.to_score(path) == path.read_bytes()
     np.testing.assert_array_equal(_server_decodes(data), read.pixels)
+
+
+@pytest.mark.parametrize("kind", ["png without end", "jpeg without end", "lossless jpeg"])
+def test_what_tensorflow_cannot_decode_travels_as_a_new_png(photo, kind):
+    path = photo("a.png" if "png" in kind else "a.jpg")
+    if kind == "lossless jpeg":
+        path.write_bytes(imagecodecs.jpeg8_encode(np.asarray(Image.open(path)), lossless=True))
+    else:
+        path.write_bytes(path.read_bytes()[: -12 if "png" in kind else -2])
+    read, data = read_photo_and_bytes(path)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        _server_decodes(data)
+    for sent in (pictures.to_file(read, data), pictures.to_score(path)):
+        np.testing.assert_array_equal(_server_decodes(sent), read.pixels)
 
 
 @pytest.mark.parametrize("size", [(1540, 900), (3201, 2201)])

@@ -30,6 +30,10 @@ _GREY, _RGB = 0, 2
 _ORIENTATION, _EXIF_IFD, _COLOUR_SPACE, _SRGB = 274, 0x8769, 40961, 1  # of EXIF
 _CHUNKS_BEFORE_PIXELS = 4096  # bytes of a PNG in which its colour space is told
 _NOT_PLAIN = {"transparency", "gamma", "chromaticity"}
+_PNG, _END_OF_PNG = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_SCAN, _END_OF_JPEG = b"\xff\xda", b"\xff\xd9"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # marks of JPEG's kinds of coding
+_DECODED = (0xC0, 0xC1, 0xC2)  # those that TensorFlow knows
 
 
 def to_score(picture: Picture) -> bytes:
@@ -123,6 +127,8 @@ def _load(path: Path) -> bytes:
 
 def _plain_file(data: bytes, least_side: int | None) -> bytes | None:
     """The file to send of an 8-bit sRGB PNG or JPEG; None for other or damaged ones."""
+    if not _is_ordinary(data):
+        return None
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS or not _is_plain(image, data):
@@ -137,6 +143,24 @@ def _plain_file(data: bytes, least_side: int | None) -> bytes | None:
             return _encode(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
+
+
+def _is_ordinary(data: bytes) -> bool:
+    """Whether a PNG or JPEG is one that TensorFlow decodes: it asks for the end mark, too."""
+    if data.startswith(_PNG):
+        return _END_OF_PNG in data
+    return _coding(data) in _DECODED and data.rfind(_SCAN) < data.rfind(_END_OF_JPEG)
+
+
+def _coding(jpeg: bytes) -> int | None:
+    """Which of `_FRAMES` a JPEG has."""
+    at = 2
+    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
+        mark = jpeg[at + 1]
+        if mark in _FRAMES:
+            return mark
+        at += 1 if mark == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return None
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
@@ -179,7 +203,7 @@ def _photo_files(name: str) -> ModuleType:
 
 def _decodes_alike(photo: "Photo", data: bytes) -> bool:
     as_seen = photo.is_srgb and photo.alpha is None and not photo.turned
-    if not as_seen or photo.format not in ("PNG", "JPEG"):
+    if not as_seen or photo.format not in ("PNG", "JPEG") or not _is_ordinary(data):
         return False
     if photo.format == "PNG":
         height, width = photo.pixels.shape[:2]
