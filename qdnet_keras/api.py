@@ -41,8 +41,9 @@ def score(picture: Picture, model: QDNet | None = None, *, long_side: int = WORK
     """Scores a picture.
 
     Args:
-        picture: Path, bytes or open binary file of a PNG, JPEG, TIFF or WebP picture; a Pillow
-            image; uint8 or uint16 `[height, width, 3]`, sRGB-encoded; or a `Photo` that
+        picture: Path, bytes or open binary file of a photograph: JPEG, PNG, TIFF, WebP, HEIC, AVIF,
+            JPEG XL, JPEG 2000, or a camera's raw file with the extra `raw`; a Pillow image; uint8
+            or uint16 `[height, width, 3]`, sRGB-encoded; or a `Photo` that
             `qdnet_keras.photos.files.read_photo` returned. Sides ≥ 32.
         model: See `load`; by default the released preset, loaded at the first call.
         long_side: The score is computed on a copy of at most this long side, pixels.

@@ -5,9 +5,11 @@ import sys
 import numpy as np
 import pytest
 from photo_files import tiff
+from PIL import Image
 
 from qdnet_keras.errors import ImageError
 from qdnet_keras.photos.files import read_photo, write_photo
+from qdnet_keras.photos.formats.exif import BYTE_ORDERS, merge_directories
 
 SRGB_TO_XYZ = np.array(
     [
@@ -66,6 +68,20 @@ def test_a_raw_file_is_turned_and_written_as_a_tiff_with_its_words(tmp_path):
     np.testing.assert_array_equal(again.pixels, turned.pixels)
     assert b"Maker" in again.exif
     assert b"Model" in again.exif
+
+
+def test_a_makers_note_stays_behind():
+    """It may hold a preview of the old pixels."""
+    exif = Image.Exif()
+    exif.get_ifd(34665).update({37500: b"note of the maker", 37510: b"comment"})
+    exif[305] = "Software"
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    order = BYTE_ORDERS[block[:2]]
+    for without, is_there in (((), True), ((37500,), False)):
+        kept = merge_directories(order, 8, (block, 8, None), without=without)
+        assert (b"note of the maker" in kept) == is_there
+        assert b"comment" in kept
+        assert b"Software" in kept
 
 
 def test_without_its_library_a_raw_file_is_named(monkeypatch):
