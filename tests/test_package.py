@@ -1,7 +1,9 @@
 """The wheel and the sdist as they are built: what they hold, and that an installed wheel works."""
 
+import datetime
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,13 @@ def built(tmp_path_factory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return out
+
+
+def test_the_version_has_its_day_in_the_changelog():
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version, day = headings[0].split(", ")
+    assert version == qdnet_keras.__version__
+    assert datetime.date.fromisoformat(day)
 
 
 def test_the_wheel_holds_every_file_of_the_package(built):
