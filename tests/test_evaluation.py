@@ -230,12 +230,13 @@ def test_a_run_that_cannot_be_written(manifest, store, tmp_path):
 # --- QD-net ---------------------------------------------------------------------------------------
 
 
-def test_qdnet_and_an_ablation_are_trained_and_resumed(manifest, store, tmp_path, monkeypatch):
-    """One step each, so that the test stays short."""
+def test_a_qdnet_is_trained_and_resumed(manifest, store, tiny_preset, tmp_path, monkeypatch):
+    """An ablation of the toy network, one step, so that the test stays short."""
     from qdnet_keras.evaluation.methods import qdnet
 
     protocol = evaluation.random_protocol(manifest, store, count=1)
-    overrides = ("train.epochs=1", "train.steps_per_epoch=1", "data.crop=32")
+    network = f"train.init={tiny_preset}"
+    overrides = (network, "train.epochs=1", "train.steps_per_epoch=1", "data.crop=32")
     options = Options(config="tiny", overrides=overrides)
     names = ["qdnet-score-only"]
 
