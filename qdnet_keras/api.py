@@ -1,24 +1,27 @@
-"""Scores, renders and explains pictures, and tone-maps scenes, in one call each."""
+"""Scores, renders and explains pictures, and tone-maps scenes, in one call each.
+
+A call imports what it alone needs: a score starts without what renders.
+"""
 
 import io
 import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from qdnet_keras.advice.explain import explain_pixels
 from qdnet_keras.defaults import DEFAULT_PRESET
 from qdnet_keras.errors import ImageError
-from qdnet_keras.model.enhancement import enhance_pixels
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.outcomes import Enhanced, Explanation, Rendering, Score, Tonemapped
 from qdnet_keras.photos.files import Photo, as_saved, check_pixels, format_for, read_photo
-from qdnet_keras.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from qdnet_keras.recipes.recipe import Recipe
 
 Picture = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image | Photo
 
@@ -91,6 +94,8 @@ def enhance(
         OutputError: If `save_as` is of no known format or of one that would lose the alpha channel.
         ValueError: If the target or an option is out of range.
     """
+    from qdnet_keras.model.enhancement import enhance_pixels
+
     photo = _photo(picture)
     format = format_for(Path(save_as), photo)
 
@@ -125,6 +130,8 @@ def explain(
     Raises:
         ImageError, TypeError: As for `score`.
     """
+    from qdnet_keras.advice.explain import explain_pixels
+
     photo = _photo(picture, least_side=long_side)
     return explain_pixels(model or _default_model(), photo.srgb, long_side)
 
@@ -167,7 +174,7 @@ def tonemap(
     return tonemap_scene(model or _default_model(), prepare_scene(rgb, name), **options)
 
 
-def apply(picture: Picture, recipe: Recipe) -> Rendering:
+def apply(picture: Picture, recipe: "Recipe") -> Rendering:
     """Does to a picture what `enhance` did to another frame of its series.
 
     Args:

@@ -8,7 +8,8 @@ pictures: `score` and `enhance` by picture size, each size in a process of its o
 memory is its own, timed in turn with the forward pass of
 `keras.applications.ResNet50(include_top=False)` on the same working copy. The ratios are of `score`
 to that pass and of `enhance` to `score`.
-start: cold commands on a small picture beside a bare `import tensorflow`, fresh processes.
+start: cold commands on a small picture beside a bare `import tensorflow`, fresh processes; and
+`score` of a JPEG of 24 megapixels beside that of the small one.
 training: a step and a forward and backward pass of ResNet50 on as many pictures, in turn on one
 fixed batch; and the pairs alone, which are made while a step is computed.
 """
@@ -27,6 +28,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from PIL import Image
 
 import qdnet_keras
 from qdnet_keras.defaults import DEFAULT_CONFIG, DEFAULT_PRESET
@@ -128,11 +130,14 @@ def start(
     """Cold `score` and `enhance` of a small picture beside `import tensorflow`."""
     sample = Path(qdnet_keras.__file__).parent / "samples" / "sunrise_washed.jpg"
     with tempfile.TemporaryDirectory() as folder:
+        large = f"{folder}/large.jpg"
+        Image.fromarray(photograph(*SIZES["24"])).save(large, quality=95)
         command = (sys.executable, "-m", "qdnet_keras")
         enhance = ("enhance", str(sample), "--target", "50", "-o", f"{folder}/out.jpg", "--force")
         commands = {
             "import": (sys.executable, "-c", "import tensorflow"),
             "score": (*command, "score", str(sample)),
+            "score 24 MP": (*command, "score", large),
             "enhance": (*command, *enhance),
         }
         runs = {
@@ -140,12 +145,18 @@ def start(
             for name, words in commands.items()
         }
         times = milliseconds(runs, repeat)
-    ratios = {f"{name} ratio": times[name] / times["import"] for name in ("score", "enhance")}
+    ratios = {
+        "score / import": times["score"] / times["import"],
+        "enhance / import": times["enhance"] / times["import"],
+        "score 24 MP / score": times["score 24 MP"] / times["score"],
+    }
     if json_output:
         print(json.dumps({**times, **ratios}))
         return
     for name, value in times.items():
-        print(f"{name:8s} {value / 1000:6.1f} s   {value / times['import']:5.2f}")
+        print(f"{name:20s} {value / 1000:6.1f} s")
+    for name, value in ratios.items():
+        print(f"{name:20s} {value:6.2f}")
 
 
 @app.command()

@@ -92,9 +92,20 @@ def test_help_and_version_import_nothing_heavy():
 
 
 def test_a_fresh_process_says_nothing_but_its_results(tiny_preset, photo):
-    """Standard input and a file, the one a copy of the other; TensorFlow's chatter is kept away."""
+    """Standard input and a file, the one a copy of the other; TensorFlow's chatter is kept away.
+
+    What only renderings and advice need is not imported, or it would be said.
+    """
+    script = """if True:
+        import atexit, sys
+        from qdnet_keras.cli import app
+        unneeded = {"cv2", "numba"}
+        atexit.register(lambda: sys.stderr.write(" ".join(unneeded & sys.modules.keys())))
+        app()
+    """
     path = photo("a.jpg")
-    done = fresh("score", "-", path, "--preset", tiny_preset, "--json", input=path.read_bytes())
+    command = [sys.executable, "-c", script, "score", "-", path, "--preset", tiny_preset, "--json"]
+    done = subprocess.run(command, input=path.read_bytes(), capture_output=True)
     assert done.returncode == 0
     assert done.stderr == b""
     first, second = [json.loads(line) for line in done.stdout.splitlines()]

@@ -18,8 +18,10 @@ the latter scores nearly as the picture's rendering, but not quite: the mean of 
 not the changed mean, and pixels are rounded. So the last correction of ε is judged by the picture
 itself, and so are two more where it misses (`settle`).
 
-`enhance_pixels`, `render_pixels` and `render_tile` take arrays; the other functions are TensorFlow
-graphs over a batch whose rows do not influence each other, but for `settle`.
+`enhance_pixels`, `render_pixels` and `render_tile` take arrays; the other functions take a batch
+whose rows do not influence each other, but for `settle`. A server runs them as one graph (`graph`).
+Python runs the loops itself, and only what they repeat as graphs: one of everything takes seconds
+to trace and to start.
 """
 
 from collections import deque
@@ -157,13 +159,15 @@ def enhance_pixels(
         raise ValueError("The model has no latent bank; use sampler='prior' or fill one.")
     is_small = max(pixels.shape[:2]) <= SMALL * long_side
     proof = to_float(pixels) if is_small else working_copy(pixels, long_side)
-    found = graph(model, sampler)(
-        proof[None],
-        is_small and pixels.dtype == np.uint8,
-        np.int32(long_side),
-        np.array([target], np.float32),
-        np.float32(tolerance),
-        np.int32(seed),
+    found = find_change(
+        model,
+        sampler,
+        tf.constant(proof[None]),
+        tf.constant(is_small and pixels.dtype == np.uint8),
+        tf.constant(long_side),
+        tf.constant([target], tf.float32),
+        tf.constant(tolerance, tf.float32),
+        tf.constant(seed),
     )
 
     def render(epsilon: tf.Tensor) -> tuple[float, tuple]:
@@ -197,11 +201,11 @@ def graph(model: QDNet, sampler: str) -> Callable:
         lambda *inputs: find_change(model, sampler, *inputs),
         [
             graphs.PICTURES,
-            tf.TensorSpec([], tf.bool),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([None], tf.float32),
+            graphs.FLAG,
+            graphs.COUNT,
+            graphs.NUMBERS,
             tf.TensorSpec([], tf.float32),
-            tf.TensorSpec([], tf.int32),
+            graphs.COUNT,
         ],
     )
 
@@ -228,12 +232,8 @@ def find_change(
         seed: int32 scalar.
     """
     encode, rerender = graphs.encode(model), graphs.rerender(model)
-
-    def seen(picture: tf.Tensor) -> tf.Tensor:
-        levels = 255.0 * tf.clip_by_value(picture, 0.0, 1.0)
-        return copies.working_copy(tf.where(rounded, tf.round(levels), levels), long_side)
-
-    contents, moments, z, _, restored, _ = encode(seen(proof))
+    seen = graphs.traced(model, "seen", _seen, [graphs.PICTURES, graphs.FLAG, graphs.COUNT])
+    contents, moments, z, _, restored, _ = encode(seen(proof, rounded, long_side))
     before = model.rank_latent(z)
     upward = _upward(before, target)
 
@@ -243,7 +243,7 @@ def find_change(
     def rescore(far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
         grid = graphs.change(model)(contents, z, along(z, corner(far), far, epsilon))
         rendered = rerender(proof, grid, moments, [0, 0], tf.shape(proof)[1:3])
-        return model.rank_latent(encode(seen(rendered)).loc)
+        return model.rank_latent(encode(seen(rendered, rounded, long_side)).loc)
 
     far, search, epsilon, score = choose_path(
         model, rescore, z, restored, before, target, tolerance, seed, sampler
@@ -259,6 +259,31 @@ def find_change(
     unsure = ~rounded & (tf.abs(score - target) > HALFWAY * tolerance)
     epsilon = tf.where(search.holds() & unsure, search.crossing(), epsilon)
     return Found(contents, moments, z, corner(far), far, epsilon, search.slope(), before)
+
+
+def _seen(picture: tf.Tensor, rounded: tf.Tensor, long_side: tf.Tensor) -> tf.Tensor:
+    """Working copies of a proof, or of a rendering of it."""
+    levels = 255.0 * tf.clip_by_value(picture, 0.0, 1.0)
+    return copies.working_copy(tf.where(rounded, tf.round(levels), levels), long_side)
+
+
+def _guess(model: QDNet) -> Callable:
+    """`search_epsilon` as a graph."""
+    z = graphs.latents(model)
+    signature = [z, z, graphs.NUMBERS]
+    return graphs.traced(
+        model, "guess", lambda z, far, target: search_epsilon(model, z, far, target), signature
+    )
+
+
+def _choice(model: QDNet, sampler: str) -> Callable:
+    """`choose_latent` as a graph."""
+    signature = [graphs.latents(model), graphs.NUMBERS, graphs.NUMBERS, graphs.COUNT]
+
+    def choose(z: tf.Tensor, upward: tf.Tensor, goal: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return choose_latent(model, z, upward, goal, seed, sampler)
+
+    return graphs.traced(model, f"choice_{sampler}", choose, signature)
 
 
 def choose_path(
@@ -285,18 +310,27 @@ def choose_path(
     upward, before_mos = _upward(before, target), model.score_latent(z)
     is_upward = upward > 0.0
     start, zero = upward * (before - target), tf.zeros_like(target)
-    guess = CORNER * search_epsilon(model, z, restored, target)
+    choice = _choice(model, sampler)
+    guess = CORNER * _guess(model)(z, restored, target)
     is_guess = is_upward & (guess > UNLIKE_ENDS) & (guess < CORNER - UNLIKE_ENDS)
 
-    def needs_more(search, score):
+    def needs_more(search: Search, score: tf.Tensor) -> tf.Tensor:
         apart = tf.minimum(tf.abs(score - target), tf.abs(before - target)) > tolerance
         return apart & ~search.holds()
 
-    def attempt(count, far, search, epsilon, score, end, corner_gap, exhausted):
+    def attempt(
+        count: tf.Tensor,
+        far: tf.Tensor,
+        search: Search,
+        epsilon: tf.Tensor,
+        score: tf.Tensor,
+        end: tf.Tensor,
+        corner_gap: tf.Tensor,
+        exhausted: tf.Tensor,
+    ) -> tuple[Any, ...]:
         goal = upward * before_mos + tf.gather((0.0, 0.0, *OFFSETS), count)
         from_z = tf.where(is_upward[:, None], restored, z)
-        sampled = choose_latent(model, from_z, upward, goal, seed, sampler)
-        new_far = tf.cond(count < 2, lambda: restored, lambda: sampled)
+        new_far = tf.cond(count < 2, lambda: restored, lambda: choice(from_z, upward, goal, seed))
         share = tf.where(count < 2, CORNER, 1.0) + zero
         share = tf.where((count == 0) & is_guess, guess, share)
         new_score = rescore(new_far, share)
@@ -386,7 +420,7 @@ def choose_latent(
     best = tf.zeros_like(z)
     best_value = tf.fill(tf.shape(goal), -np.inf)
 
-    def draw(block, best, best_value):
+    def draw(block: tf.Tensor, best: tf.Tensor, best_value: tf.Tensor) -> tuple[tf.Tensor, ...]:
         noise_seed = tf.stack([seed, block])
         candidates = tf.random.stateless_normal([PRIOR_DRAWS, model.latent_dim], noise_seed)
         found = _nearest_accepted(model, candidates, z, upward, goal, neighbours=1)
@@ -435,7 +469,7 @@ def _climb(model: QDNet, z: tf.Tensor, upward: tf.Tensor, goal: tf.Tensor) -> tf
     """Moves latents that miss their goal up the gradient of Q, inside the prior's 99 % ball."""
     radius = np.float32(np.sqrt(chdtri(model.latent_dim, 0.01)))
 
-    def step(count, z):
+    def step(count: tf.Tensor, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(z)
             value = upward * model.score_latent(z)
@@ -456,7 +490,14 @@ def search_epsilon(model: QDNet, z: tf.Tensor, far: tf.Tensor, target: tf.Tensor
     zero = tf.zeros_like(target)
     gap_at_zero, _ = _latent_gap(model, z, far, zero, target)
 
-    def step(count, epsilon, low, high, best, best_gap):
+    def step(
+        count: tf.Tensor,
+        epsilon: tf.Tensor,
+        low: tf.Tensor,
+        high: tf.Tensor,
+        best: tf.Tensor,
+        best_gap: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
         gap, slope = _latent_gap(model, z, far, epsilon, target)
         better = (tf.abs(gap) < best_gap) & (best_gap > SEARCH_TOLERANCE)
         best, best_gap = tf.where(better, epsilon, best), tf.where(better, tf.abs(gap), best_gap)
@@ -507,10 +548,12 @@ def close_loop(
         The search, ε and score of the nearest rendering, `[B]` each.
     """
 
-    def unfinished(search, _, score):
+    def unfinished(search: Search, _: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
         return search.holds() & (tf.abs(score - target) > near)
 
-    def step(count, search, epsilon, score):
+    def step(
+        count: tf.Tensor, search: Search, epsilon: tf.Tensor, score: tf.Tensor
+    ) -> tuple[tf.Tensor, Search, tf.Tensor, tf.Tensor]:
         active = unfinished(search, epsilon, score)
         new = search.crossing()
         new_score = rescore(new)
@@ -553,7 +596,9 @@ def settle(
     before = found.score_before[0]
     upward = _upward(before, target)
 
-    def step(count, epsilon, slope, last, best):
+    def step(
+        count: tf.Tensor, epsilon: tf.Tensor, slope: tf.Tensor, last: Any, best: Any
+    ) -> tuple[Any, ...]:
         score, output = render(epsilon)
         nearer = tf.abs(score - target) + SMALLEST_GAIN < tf.abs(best[1] - target)
         best = tf.cond(nearer, lambda: (epsilon, score, output), lambda: best)
@@ -564,7 +609,9 @@ def settle(
         new = tf.clip_by_value(epsilon - tf.math.divide_no_nan(gap, slope), 0.0, 1.0)
         return count + 1, new, slope, (epsilon, gap), best
 
-    def unfinished(count, epsilon, slope, last, best):
+    def unfinished(
+        count: tf.Tensor, epsilon: tf.Tensor, slope: tf.Tensor, last: Any, best: Any
+    ) -> tf.Tensor:
         missed = (tf.abs(best[1] - target) > tolerance) & (slope > 0.0) & (epsilon != last[0])
         return (epsilon > 0.0) & ((count == 0) | (missed & (count < PICTURES)))
 

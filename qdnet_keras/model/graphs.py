@@ -5,10 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from qdnet_keras.model.encoding import Encoding
+
 if TYPE_CHECKING:
     from qdnet_keras.model.qdnet import QDNet
 
 PICTURES = tf.TensorSpec([None, None, None, 3], tf.float32)
+MOMENTS = tf.TensorSpec([None, 6], tf.float32)
+NUMBERS = tf.TensorSpec([None], tf.float32)
+FLAG, COUNT = tf.TensorSpec([], tf.bool), tf.TensorSpec([], tf.int32)
 
 
 def traced(model: "QDNet", name: str, function: Callable, signature: Sequence[Any]) -> Callable:
@@ -29,19 +34,35 @@ def score(model: "QDNet") -> Callable:
     return traced(model, "score", lambda image: model.report(encode(model)(image)), [PICTURES])
 
 
+def report(model: "QDNet") -> Callable:
+    """`QDNet.report`. After `encode` it says what `score` says, without an encoder of its own."""
+    z = latents(model)
+    encoding = Encoding(contents(model), MOMENTS, z, z, z, NUMBERS)
+    return traced(model, "report", lambda encoding: model.report(encoding), [encoding])
+
+
 def posterior(model: "QDNet") -> Callable:
     """Pictures → `(loc, scale)` of p(z|x)."""
     return traced(model, "posterior", lambda image: encode(model)(image)[2:4], [PICTURES])
 
 
-def change(model: "QDNet") -> Callable:
-    """`Decoder.change`."""
+def contents(model: "QDNet") -> list[tf.TensorSpec]:
+    """What `Encoding.contents` are."""
     dtype, channels = model.instance_split.compute_dtype, model.encoder.channels
-    contents = [
+    return [
         tf.TensorSpec([None, None, None, channels[stage]], dtype) for stage in model.encoder.pyramid
     ]
-    latents = tf.TensorSpec([None, model.latent_dim], tf.float32)
-    return traced(model, "change", model.decoder.change, [contents, latents, latents])
+
+
+def latents(model: "QDNet") -> tf.TensorSpec:
+    """What z is."""
+    return tf.TensorSpec([None, model.latent_dim], tf.float32)
+
+
+def change(model: "QDNet") -> Callable:
+    """`Decoder.change`."""
+    z = latents(model)
+    return traced(model, "change", model.decoder.change, [contents(model), z, z])
 
 
 def rerender(model: "QDNet") -> Callable:
@@ -49,7 +70,7 @@ def rerender(model: "QDNet") -> Callable:
     signature = [
         PICTURES,
         tf.TensorSpec([None, None, None, model.decoder.change_channels], tf.float32),
-        tf.TensorSpec([None, 6], tf.float32),
+        MOMENTS,
         tf.TensorSpec([2], tf.int32),
         tf.TensorSpec([2], tf.int32),
     ]

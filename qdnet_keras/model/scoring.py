@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
         pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded.
         long_side: The score is computed on a copy of at most this long side.
     """
-    outputs = graphs.score(model)(working_copy(pixels, long_side)[None])
+    outputs = _outputs(model, working_copy(pixels, long_side)[None])
     return Score(**{name: float(outputs[name][0]) for name in SCORES})
 
 
@@ -35,9 +36,12 @@ def score_copies(model: QDNet, copies: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         float32 `[count]`, 0..100.
     """
-    score = graphs.score(model)
     batches = [copies[start : start + BATCH] for start in range(0, len(copies), BATCH)]
-    return np.concatenate([score(np.stack(batch))["score"] for batch in batches])
+    return np.concatenate([_outputs(model, np.stack(batch))["score"] for batch in batches])
+
+
+def _outputs(model: QDNet, copies: np.ndarray) -> dict[str, Any]:
+    return graphs.report(model)(graphs.encode(model)(copies))
 
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:

@@ -36,7 +36,6 @@ from qdnet_keras.files import reason, write_text
 from qdnet_keras.hubs.fetch import is_address
 from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS
 from qdnet_keras.model.presets import preset_hash
-from qdnet_keras.model.tone_pixels import change_tones
 from qdnet_keras.outcomes import Enhanced
 
 MOST_GAIN = 16.0  # of saturation, more than any network gives
@@ -224,6 +223,8 @@ class Recipe:
             Of the shape and dtype of `pixels`. The picture that the recipe was found on becomes
             what `enhance` made of it.
         """
+        from qdnet_keras.model.tone_pixels import change_tones  # compiled at its first use
+
         return change_tones(pixels, self.change, (0, 0), pixels.shape[:2])
 
 
