@@ -119,7 +119,7 @@ def translate(model: QDNet) -> onnx.ModelProto:
     """The network's score as ONNX. Raises `PresetError` where an operator has no translation."""
 
     @tf.function(input_signature=[COPY], autograph=False)
-    def score(copy):
+    def score(copy: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(graphs.score(model)(copy))
 
     translated, _ = tf2onnx.convert.from_function(

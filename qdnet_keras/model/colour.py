@@ -3,6 +3,7 @@
 from keras import ops
 
 from qdnet_keras.model.layers.natural_statistics import LUMINANCE
+from qdnet_keras.model.types import Tensor
 
 HUE_ROOM = 0.2  # by what share of a pixel's chroma its new chroma may leave its hue
 MOST_SATURATION = 3.0
@@ -11,7 +12,7 @@ DARKEST, BRIGHTEST = 0.014, 0.986  # what counts as clipped lies beyond
 TINY = 1e-4
 
 
-def add_change(picture, change):
+def add_change(picture: Tensor, change: Tensor) -> Tensor:
     """`picture + change`, but hues are kept and nothing new is burnt or black.
 
     Colour that a pixel does not have cannot be restored, only invented; it would tint clouds and
@@ -44,15 +45,15 @@ def add_change(picture, change):
     return picture + change * _shortened(change, ops.maximum(room, TINY))
 
 
-def _luminance(colour):
+def _luminance(colour: Tensor) -> Tensor:
     return _dot(colour, ops.array(LUMINANCE, "float32"))
 
 
-def _dot(one, other):
+def _dot(one: Tensor, other: Tensor) -> Tensor:
     """Over the last axis, of three colours; faster than a sum over it."""
     return sum(one[..., i : i + 1] * other[..., i : i + 1] for i in range(3))
 
 
-def _shortened(length, room):
+def _shortened(length: Tensor, room: Tensor) -> Tensor:
     """Factor 0..1 that makes a length less than its room; 1 where it is much less."""
     return ops.rsqrt(ops.sqrt(1.0 + ops.square(ops.square(length / room))))

@@ -75,7 +75,9 @@ def in_bands(
         dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None, None, None, channels]
     )
 
-    def step(first, index, bands):
+    def step(
+        first: tf.Tensor, index: tf.Tensor, bands: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
         stop = tf.minimum(first + rows, count)
         band = compute(first, stop)
         return stop, index + 1, bands.write(index, tf.transpose(band, [1, 0, 2, 3]))

@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from qdnet_keras.model.types import Tensor
+
 if TYPE_CHECKING:
     from qdnet_keras.model.encoding import Split
     from qdnet_keras.model.qdnet import QDNet
@@ -47,7 +49,7 @@ def surrogate(model: "QDNet", image: Any, contents: Any, moments: Any, z: Any, n
     return ops.stop_gradient(loss - value) + value
 
 
-def latent_cycle(z, z_again, score, score_again):
+def latent_cycle(z: Tensor, z_again: Tensor, score: Tensor, score_again: Tensor) -> Tensor:
     """How far encoding a rendering misses the latent and the score it was rendered for.
 
     Args:

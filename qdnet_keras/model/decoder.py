@@ -4,6 +4,8 @@ Both heads also express a *change* of quality as a grid that re-renders the orig
 resolution, tile by tile, and leaves them as they are where ẑ = z.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -13,9 +15,10 @@ from qdnet_keras.model.layers import AdaINBlock, BilateralGrid, ResizeLike
 from qdnet_keras.model.layers.bilateral_grid import AFFINE, slice_grid
 from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS, ToneGrid, luminance
 from qdnet_keras.model.tone import Tones, change_between
+from qdnet_keras.model.types import Pixels, Shape, Tensor
 
 
-def take_pixels(picture, pixels):
+def take_pixels(picture: Tensor, pixels: Pixels) -> Tensor:
     """The rows and columns of a `(batch_size, height, width, channels)` picture."""
     rows, columns = pixels
     return ops.take(ops.take(picture, rows, axis=1), columns, axis=2)
@@ -27,7 +30,7 @@ class _UNet(keras.layers.Layer):
     Each step resizes what it has to the next stage's size and joins that stage's content.
     """
 
-    def __init__(self, last, width, **kwargs):
+    def __init__(self, last: int, width: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         policy = self.dtype_policy
         self.stages = list(range(5, last - 1, -1))
@@ -43,7 +46,7 @@ class _UNet(keras.layers.Layer):
         self.resize = ResizeLike(dtype=policy)
         self.width = widths[-1]
 
-    def build(self, contents_shape, z_shape):
+    def build(self, contents_shape: list[Shape], z_shape: Shape) -> None:
         self.resize.build((None, None, None, None))
         channels = 0
         for stage, skip, block in zip(self.stages, self.skips, self.blocks, strict=True):
@@ -51,7 +54,7 @@ class _UNet(keras.layers.Layer):
             block.build((None, None, None, channels + skip.filters), z_shape)
             channels = block.filters
 
-    def call(self, contents, z):
+    def call(self, contents: list[Tensor], z: Tensor) -> Tensor:
         features = None
         for stage, skip, block in zip(self.stages, self.skips, self.blocks, strict=True):
             joined = skip(contents[stage])
@@ -81,19 +84,21 @@ class Decoder(keras.layers.Layer):
     LAST_STAGE: int
     change_channels: int
 
-    def __init__(self, width=64, **kwargs):
+    def __init__(self, width: int = 64, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.width = width
         self.unet = _UNet(self.LAST_STAGE, width, dtype=self.dtype_policy, name="unet")
 
-    def build(self, contents_shape, z_shape):
+    def build(self, contents_shape: list[Shape], z_shape: Shape) -> None:
         self.unet.build(contents_shape, z_shape)
 
-    def change(self, contents, z, new_z):
+    def change(self, contents: list[Tensor], z: Tensor, new_z: Tensor) -> Tensor:
         """The change from quality z to new_z, `(batch_size, cells_y, cells_x, change_channels)`."""
         raise NotImplementedError
 
-    def rerender(self, picture, change, content, pixels, size):
+    def rerender(
+        self, picture: Tensor, change: Tensor, content: Tensor, pixels: Pixels, size: Tensor
+    ) -> Tensor:
         """The picture, or a part of it, with its quality changed.
 
         Args:
@@ -108,7 +113,7 @@ class Decoder(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
 
@@ -121,21 +126,21 @@ class RGBDecoder(Decoder):
     WINDOW = 9
     EPSILON = 1e-2
 
-    def __init__(self, width=64, **kwargs):
+    def __init__(self, width: int = 64, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
         self.colour = keras.layers.Conv2D(3, 1, dtype="float32", name="colour")
         self.bilateral = BilateralGrid(dtype="float32")
 
-    def build(self, contents_shape, z_shape):
+    def build(self, contents_shape: list[Shape], z_shape: Shape) -> None:
         super().build(contents_shape, z_shape)
         self.colour.build((None, None, None, self.unet.width))
         self.bilateral.build((None, None, None, AFFINE))
 
-    def call(self, contents, z, pixels=None):
+    def call(self, contents: list[Tensor], z: Tensor, pixels: Pixels | None = None) -> Tensor:
         picture = self.colour(self.unet(contents, z)) + 0.5
         return picture if pixels is None else take_pixels(picture, pixels)
 
-    def change(self, contents, z, new_z):
+    def change(self, contents: list[Tensor], z: Tensor, new_z: Tensor) -> Tensor:
         """Fits the change around each pixel as a linear function of the normalised picture.
 
         One guide cell, one grid cell a pixel, each channel on its own: the coefficients of the
@@ -160,12 +165,14 @@ class RGBDecoder(Decoder):
         ]
         return ops.stack([coefficient for row in rows for coefficient in row], axis=-1)
 
-    def rerender(self, picture, change, content, pixels, size):
+    def rerender(
+        self, picture: Tensor, change: Tensor, content: Tensor, pixels: Pixels, size: Tensor
+    ) -> Tensor:
         content = ops.cast(content, "float32")
         guide = ops.zeros_like(content[..., 0])
         return add_change(picture, self.bilateral(change, guide, content, pixels=pixels, size=size))
 
-    def _window_mean(self, values):
+    def _window_mean(self, values: Tensor) -> Tensor:
         return tf.nn.avg_pool2d(values, self.WINDOW, 1, "SAME")
 
 
@@ -195,11 +202,13 @@ class GridDecoder(Decoder):
     STEEPEST, MOST_SATURATION, MOST_TINT = 6.0, 1.5, 0.5
     FLATTEST = 0.01
 
-    def __init__(self, width=48, **kwargs):
+    def __init__(self, width: int = 48, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
         self.tones = 2 * KNOTS - 1
 
-        def dense(units, name, activation=None, start="zeros"):
+        def dense(
+            units: int, name: str, activation: str | None = None, start: str = "zeros"
+        ) -> keras.layers.Dense:
             return keras.layers.Dense(
                 units, activation, kernel_initializer=start, dtype="float32", name=name
             )
@@ -211,7 +220,7 @@ class GridDecoder(Decoder):
         self.whole_tones, self.whole_tint = dense(self.tones, "tones"), dense(3, "tint")
         self.tone_grid = ToneGrid(dtype="float32")
 
-    def build(self, contents_shape, z_shape):
+    def build(self, contents_shape: list[Shape], z_shape: Shape) -> None:
         super().build(contents_shape, z_shape)
         self.cells.build((None, None, None, self.unet.width))
         self.whole.build((None, self.unet.width + z_shape[-1]))
@@ -219,7 +228,7 @@ class GridDecoder(Decoder):
             layer.build((None, self.whole.units))
         self.tone_grid.build((None, None, None, TONE_CHANNELS))
 
-    def call(self, contents, z, pixels=None):
+    def call(self, contents: list[Tensor], z: Tensor, pixels: Pixels | None = None) -> Tensor:
         content = ops.cast(contents[0], "float32")
         size = ops.shape(content)[1:3]
         if pixels is None:
@@ -236,7 +245,7 @@ class GridDecoder(Decoder):
         chroma = ops.exp(drawn[..., 1:]) * self.CHROMA * (content - light)
         return drawn[..., :1] + (drawn[..., :1] + self.DARK) * (chroma + tint[:, None, None, :])
 
-    def draw(self, contents, z):
+    def draw(self, contents: list[Tensor], z: Tensor) -> Tones:
         """What z makes of content: `Tones`."""
         features = ops.cast(self.unet(contents, z), "float32")
         whole = self.whole(ops.concatenate([ops.mean(features, axis=(1, 2)), z], axis=-1))
@@ -251,14 +260,16 @@ class GridDecoder(Decoder):
             _soften(tint - luminance(tint), self.MOST_TINT),
         )
 
-    def change(self, contents, z, new_z):
+    def change(self, contents: list[Tensor], z: Tensor, new_z: Tensor) -> Tensor:
         return change_between(self.draw(contents, z), self.draw(contents, new_z))
 
-    def rerender(self, picture, change, content, pixels, size):
+    def rerender(
+        self, picture: Tensor, change: Tensor, content: Tensor, pixels: Pixels, size: Tensor
+    ) -> Tensor:
         return self.tone_grid(change, picture, pixels=pixels, size=size)
 
 
-def _soften(values, limit):
+def _soften(values: Tensor, limit: float) -> Tensor:
     return limit * ops.tanh(values / limit)
 
 

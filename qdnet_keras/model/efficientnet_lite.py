@@ -7,6 +7,8 @@ meant to be used with weights learnt on ImageNet, as they are.
 import keras
 from keras import ops
 
+from qdnet_keras.model.types import Tensor
+
 # Repeats, kernel, stride of the first block, expansion and channels of each stage.
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -34,11 +36,13 @@ def efficientnet_lite2(dtype: keras.DTypePolicy | str | None = None) -> keras.Mo
         ICML 2019; the Lite variants drop squeeze-and-excitation and swish.
     """
 
-    def convolution(features, channels, kernel, stride, name):
+    def convolution(features: Tensor, channels: int, kernel: int, stride: int, name: str) -> Tensor:
         layer = keras.layers.Conv2D(channels, kernel, stride, "same", dtype=dtype, name=name)
         return layer(features)
 
-    def block(features, kernel, stride, expansion, channels, name):
+    def block(
+        features: Tensor, kernel: int, stride: int, expansion: int, channels: int, name: str
+    ) -> Tensor:
         inside = features
         if expansion > 1:
             wide = features.shape[-1] * expansion

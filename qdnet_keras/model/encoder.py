@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
 
 from qdnet_keras.errors import PresetError
 from qdnet_keras.model.efficientnet_lite import efficientnet_lite2
+from qdnet_keras.model.types import Shape, Tensor
 
 RESNET50_TAPS = (
     "conv1_relu",
@@ -63,7 +64,7 @@ class Encoder(keras.layers.Layer):
         pyramid: Sequence[int] = (0, 1, 2, 3, 4, 5),
         weights: str | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.taps = tuple(taps)
         self.pyramid = tuple(pyramid)
@@ -74,14 +75,14 @@ class Encoder(keras.layers.Layer):
         self.backbone = keras.Model(network.input, outputs, name=network.name)
         self.channels = (3, *(output.shape[-1] for output in outputs))
 
-    def build(self, image_shape):
+    def build(self, image_shape: Shape) -> None:
         pass
 
-    def call(self, image, training=False):
+    def call(self, image: Tensor, training: bool = False) -> list[Tensor]:
         image = ops.cast(image, "float32")
         return [image, *self.backbone(self.preprocess(image), training=training)]
 
-    def preprocess(self, image):
+    def preprocess(self, image: Tensor) -> Tensor:
         """Pictures in 0..1 as the network expects them."""
         if self.application in (None, LITE2):
             return image
@@ -97,7 +98,7 @@ class Encoder(keras.layers.Layer):
             norm = isinstance(layer, keras.layers.BatchNormalization)
             layer.trainable = part is None or (part == "norm" and not norm)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         network = self.application or keras.saving.serialize_keras_object(self.backbone)
         return {
             **super().get_config(),
@@ -107,7 +108,7 @@ class Encoder(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         network = config["network"]
         if isinstance(network, dict):
             network = keras.saving.deserialize_keras_object(deepcopy(network))

@@ -14,6 +14,7 @@ from keras import ops
 from qdnet_keras.model.cycle import cycle_term
 from qdnet_keras.model.decoder import take_pixels
 from qdnet_keras.model.layers import GaussianPosterior
+from qdnet_keras.model.types import Tensor
 
 if TYPE_CHECKING:
     from qdnet_keras.model.qdnet import QDNet
@@ -44,7 +45,7 @@ class Objective:
         cycle: float = 0.0,
         kl_warmup: int = 0,
         cycle_start: int = 0,
-    ):
+    ) -> None:
         self.score_sigma = score_sigma
         self.alpha = alpha
         self.beta = beta
@@ -127,7 +128,7 @@ class Objective:
 # === Terms, one value a picture ===
 
 
-def score_likelihood(mos, score, sigma):
+def score_likelihood(mos: Tensor, score: Tensor, sigma: float) -> Tensor:
     """−log q(y|z) of a Gaussian with constant variance, without its constant.
 
     Args:
@@ -137,17 +138,17 @@ def score_likelihood(mos, score, sigma):
     return ops.square(mos - score) / (2.0 * sigma**2)
 
 
-def kl_divergence(loc, scale):
+def kl_divergence(loc: Tensor, scale: Tensor) -> Tensor:
     """KL(p(z|x) ‖ N(0, I)) in nats, shape `(batch_size,)`."""
     return GaussianPosterior.kl_to_prior(loc, scale)
 
 
-def reconstruction(picture, rendered):
+def reconstruction(picture: Tensor, rendered: Tensor) -> Tensor:
     """Mean absolute difference of `(batch_size, height, width, 3)` pictures, `(batch_size,)`."""
     return ops.mean(ops.abs(picture - rendered), axis=(1, 2, 3))
 
 
-def swap_halves(batch):
+def swap_halves(batch: Tensor) -> Tensor:
     """What belongs to x̃, of a batch whose second half holds the partners of its first."""
     first, second = ops.split(batch, 2, axis=0)
     return ops.concatenate([second, first], axis=0)

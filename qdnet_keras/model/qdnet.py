@@ -9,6 +9,9 @@ The data flow, in the paper's symbols:
 Training, eq. (4), is in `objective`; enhancement, eq. (5) and (6), in `enhancement`.
 """
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 from keras import ops
 
@@ -22,6 +25,7 @@ from qdnet_keras.model.objective_model import ObjectiveModel
 from qdnet_keras.model.preset_model import PresetModel
 from qdnet_keras.model.restorer import Restorer
 from qdnet_keras.model.scorer import Scorer
+from qdnet_keras.model.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
@@ -64,19 +68,19 @@ class QDNet(PresetModel, ObjectiveModel):
 
     def __init__(
         self,
-        encoder=None,
-        head="grid",
-        latent_dim=16,
-        z_stages=(0, 1, 2, 3, 4, 5),
-        picture_statistics=("tonal",),
-        statistics_dropout=0.0,
-        posterior_units=64,
-        scorer_units=(128, 128, 64),
-        dropout=0.5,
-        decoder_width=48,
-        bank_size=0,
-        **kwargs,
-    ):
+        encoder: Encoder | None = None,
+        head: str = "grid",
+        latent_dim: int = 16,
+        z_stages: Sequence[int] = (0, 1, 2, 3, 4, 5),
+        picture_statistics: Sequence[str] = ("tonal",),
+        statistics_dropout: float = 0.0,
+        posterior_units: int = 64,
+        scorer_units: Sequence[int] = (128, 128, 64),
+        dropout: float = 0.5,
+        decoder_width: int = 48,
+        bank_size: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = self.dtype_policy
 
@@ -116,7 +120,7 @@ class QDNet(PresetModel, ObjectiveModel):
         self.decoder_width = decoder_width
         self.bank_size = bank_size
 
-    def build(self, image_shape=None):
+    def build(self, image_shape: Shape | None = None) -> None:
         channels, z_shape = self.encoder.channels, (None, self.latent_dim)
         picture = (None, None, None, 3)
         for layer in (self.encoder, self.instance_split, *self.describers):
@@ -136,10 +140,10 @@ class QDNet(PresetModel, ObjectiveModel):
 
     # === Forward ===
 
-    def call(self, image, training=False):
+    def call(self, image: Tensor, training: bool = False) -> dict[str, Tensor]:
         return self.report(self.encode(image, training=training))
 
-    def encode(self, image, training=False):
+    def encode(self, image: Tensor, training: bool = False) -> Encoding:
         """x → n and p(z|x): an `Encoding`."""
         split = self.split(image, training=training)
         description = self.posterior.describe(split.statistics, training=training)
@@ -148,7 +152,7 @@ class QDNet(PresetModel, ObjectiveModel):
         novelty = self.novelty(split.statistics[0])
         return Encoding(split.contents, split.moments, loc, scale, restored, novelty)
 
-    def split(self, image, training=False):
+    def split(self, image: Tensor, training: bool = False) -> Split:
         """x → t → n = (t − μ)/σ and μ ⊕ σ, of every stage: a `Split`."""
         contents, moments = [], []
         for t in self.encoder(image, training=training):
@@ -159,20 +163,20 @@ class QDNet(PresetModel, ObjectiveModel):
         seen += [describe(image) for describe in self.describers]
         return Split([contents[stage] for stage in self.encoder.pyramid], moments[0], seen)
 
-    def sample(self, loc, scale):
+    def sample(self, loc: Tensor, scale: Tensor) -> Tensor:
         """z ~ p(z|x), by the network's own seed."""
         seed = ops.cast(self.seed_generator.next(), "int32")
         return self.posterior.distribution(loc, scale).sample(seed=seed)
 
-    def score_latent(self, z):
+    def score_latent(self, z: Tensor) -> Tensor:
         """Q(z) in MOS units, not clipped: `(batch_size, latent_dim)` → `(batch_size,)`."""
         return self.calibration(self.scorer(z))
 
-    def rank_latent(self, z):
+    def rank_latent(self, z: Tensor) -> Tensor:
         """Q(z) as a score, 0..100: the share of renderings that people would like less."""
         return self.calibration.rank(self.score_latent(z))
 
-    def report(self, encoding):
+    def report(self, encoding: Encoding) -> dict[str, Tensor]:
         """What a call returns of an `Encoding`."""
         mos = self.score_latent(encoding.loc)
         spread = self.posterior.spread(self.score_latent, encoding.loc, encoding.scale)
@@ -183,7 +187,14 @@ class QDNet(PresetModel, ObjectiveModel):
             "novelty": encoding.novelty,
         }
 
-    def rerender(self, image, change, moments, origin=(0, 0), size=None):
+    def rerender(
+        self,
+        image: Tensor,
+        change: Tensor,
+        moments: Tensor,
+        origin: Tensor = (0, 0),
+        size: Tensor | None = None,
+    ) -> Tensor:
         """Pictures, or a tile of one, with their quality changed, see `Decoder.rerender`.
 
         Args:
@@ -199,13 +210,13 @@ class QDNet(PresetModel, ObjectiveModel):
         size = (rows, columns) if size is None else size
         return self.decoder.rerender(image, change, (image - mean) / std, pixels, size)
 
-    def fill_bank(self, latents):
+    def fill_bank(self, latents: Tensor) -> None:
         """Stores `bank_size` of the latents given `(count, latent_dim)`, see `choose_typical`."""
         self.bank.assign(choose_typical(latents, self.bank_size))
 
     # === Config ===
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         encoder = self.encoder.get_config()
         return {
             **super().get_config(),
@@ -223,7 +234,7 @@ class QDNet(PresetModel, ObjectiveModel):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         policy = config.get("dtype")
         encoder = Encoder.from_config({**config["encoder"], "dtype": policy, "name": "encoder"})
         return cls(**{**config, "encoder": encoder})

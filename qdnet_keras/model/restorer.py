@@ -1,7 +1,11 @@
 """Where a picture's quality would lie if the picture were as good as its scene allows."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from qdnet_keras.model.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
@@ -23,23 +27,23 @@ class Restorer(keras.layers.Layer):
         Latent quality of the shape of `z`, float32; `z` itself before training.
     """
 
-    def __init__(self, units=128, **kwargs):
+    def __init__(self, units: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
         self.hidden = keras.layers.Dense(units, "gelu", dtype=self.dtype_policy, name="hidden")
 
-    def build(self, description_shape, z_shape):
+    def build(self, description_shape: Shape, z_shape: Shape) -> None:
         self.step = keras.layers.Dense(
             z_shape[-1], kernel_initializer="zeros", dtype=self.dtype_policy, name="step"
         )
         self.hidden.build((None, description_shape[-1] + z_shape[-1]))
         self.step.build((None, self.units))
 
-    def call(self, description, z):
+    def call(self, description: Tensor, z: Tensor) -> Tensor:
         return z + self.step(self.hidden(ops.concatenate([description, z], axis=-1)))
 
-    def compute_output_shape(self, description_shape, z_shape):
+    def compute_output_shape(self, description_shape: Shape, z_shape: Shape) -> Shape:
         return z_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}

@@ -1,6 +1,11 @@
 """Q: the regressor from latent quality to opinion score."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+
+from qdnet_keras.model.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
@@ -18,7 +23,9 @@ class Scorer(keras.layers.Layer):
         Standardised score of shape `(batch_size,)`; `QDNet.score_latent` turns it into MOS units.
     """
 
-    def __init__(self, units=(128, 128, 64), dropout=0.5, **kwargs):
+    def __init__(
+        self, units: Sequence[int] = (128, 128, 64), dropout: float = 0.5, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.units = tuple(units)
         self.dropout = dropout
@@ -30,15 +37,15 @@ class Scorer(keras.layers.Layer):
         self.drop = keras.layers.Dropout(dropout, dtype=policy)
         self.output_layer = keras.layers.Dense(1, dtype=policy, name="score")
 
-    def build(self, z_shape):
+    def build(self, z_shape: Shape) -> None:
         for layer in (*self.hidden, self.output_layer):
             layer.build(z_shape)
             z_shape = layer.compute_output_shape(z_shape)
 
-    def call(self, z, training=False):
+    def call(self, z: Tensor, training: bool = False) -> Tensor:
         for layer in self.hidden:
             z = self.drop(layer(z), training=training)
         return self.output_layer(z)[:, 0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": list(self.units), "dropout": self.dropout}

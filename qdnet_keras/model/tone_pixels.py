@@ -48,16 +48,26 @@ def change_tones(
 
 
 @_compiled
-def _neighbours(pixel, size, cells):
+def _neighbours(pixel: int, size: int, cells: int) -> tuple[int, int, np.float32]:
     """The two grid cells around a pixel of a line and the share of the second."""
     position = (np.float32(pixel) + _HALF) * np.float32(cells) / np.float32(size) - _HALF
     position = min(max(position, _ZERO), np.float32(cells - 1))
-    first = min(np.int32(position), max(cells - 2, 0))
+    first: Any = min(np.int32(position), max(cells - 2, 0))
     return first, min(first + 1, cells - 1), position - np.float32(first)
 
 
 @_compiled
-def _change(pixels, output, top, curves, tint, first_row, first_column, height, width):
+def _change(
+    pixels: np.ndarray,
+    output: np.ndarray,
+    top: np.float32,
+    curves: np.ndarray,
+    tint: np.ndarray,
+    first_row: int,
+    first_column: int,
+    height: int,
+    width: int,
+) -> None:
     cells_y, cells_x = curves.shape[:2]
     rows, columns = pixels.shape[:2]
     line = np.empty(curves.shape[1:], np.float32)

@@ -54,7 +54,7 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
     files = [training.renderings[i].file for i in spread]
 
     @tf.function(input_signature=[graphs.PICTURES])
-    def measure(image):
+    def measure(image: tf.Tensor) -> list[tf.Tensor]:
         return model.split(image).statistics
 
     batches = [measure(batch) for batch in same_size_batches(files)]

@@ -1,7 +1,10 @@
+from typing import Any
+
 import keras
 from keras import ops
 
 from qdnet_keras.model.layers.instance_split import InstanceSplit
+from qdnet_keras.model.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
@@ -22,23 +25,23 @@ class AdaIN(keras.layers.Layer):
         Normalization", ICCV 2017, eq. (8).
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.split = InstanceSplit(dtype=self.dtype_policy)
 
-    def build(self, features_shape, z_shape):
+    def build(self, features_shape: Shape, z_shape: Shape) -> None:
         self.split.build(features_shape)
         self.modulation = keras.layers.Dense(
             2 * features_shape[-1], dtype="float32", name="modulation"
         )
         self.modulation.build(z_shape)
 
-    def call(self, features, z):
+    def call(self, features: Tensor, z: Tensor) -> Tensor:
         content, _, _ = self.split(features)
         scale, shift = ops.split(self.modulation(z)[:, None, None, :], 2, axis=-1)
         return content * ops.cast(1.0 + scale, content.dtype) + ops.cast(shift, content.dtype)
 
-    def compute_output_shape(self, features_shape, z_shape):
+    def compute_output_shape(self, features_shape: Shape, z_shape: Shape) -> Shape:
         return features_shape
 
 
@@ -59,7 +62,7 @@ class AdaINBlock(keras.layers.Layer):
         Tensor of shape `(batch_size, height, width, filters)`, compute dtype.
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         policy = self.dtype_policy
         self.filters = filters
@@ -69,14 +72,14 @@ class AdaINBlock(keras.layers.Layer):
         ]
         self.norms = [AdaIN(dtype=policy, name=f"adain_{i}") for i in range(2)]
 
-    def build(self, features_shape, z_shape):
+    def build(self, features_shape: Shape, z_shape: Shape) -> None:
         inner = (features_shape[0], None, None, self.filters)
         self.adapt.build(features_shape)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             conv.build(inner)
             norm.build(inner, z_shape)
 
-    def call(self, features, z):
+    def call(self, features: Tensor, z: Tensor) -> Tensor:
         features = self.adapt(features)
         residual = features
         for conv, norm in zip(self.convs, self.norms, strict=True):
@@ -84,8 +87,8 @@ class AdaINBlock(keras.layers.Layer):
             residual = ops.relu(norm(conv(padded), z))
         return features + residual
 
-    def compute_output_shape(self, features_shape, z_shape):
+    def compute_output_shape(self, features_shape: Shape, z_shape: Shape) -> Shape:
         return (*features_shape[:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters}

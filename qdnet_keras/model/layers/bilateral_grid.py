@@ -1,10 +1,12 @@
 import keras
 import tensorflow as tf
 
+from qdnet_keras.model.types import Pixels, Tensor
+
 AFFINE = 12  # coefficients of a 3×4 colour transform
 
 
-def grid_position(pixels, size, cells):
+def grid_position(pixels: Tensor, size: Tensor, cells: Tensor) -> Tensor:
     """Where pixels of a line of `size` pixels lie on a line of `cells` grid cells.
 
     Pixel and cell centres are at half-integers, as in `tf.image.resize`; pixels outside the
@@ -22,13 +24,13 @@ def grid_position(pixels, size, cells):
     return tf.clip_by_value(position, 0.0, cells - 1.0)
 
 
-def _neighbours(position, cells):
+def _neighbours(position: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The two cells around each position and the share of the second."""
     first = tf.minimum(tf.cast(position, tf.int32), tf.maximum(cells - 2, 0))
     return first, tf.minimum(first + 1, cells - 1), position - tf.cast(first, tf.float32)
 
 
-def slice_grid(grid, guide, depth, pixels, size):
+def slice_grid(grid: Tensor, guide: Tensor, depth: int, pixels: Pixels, size: Tensor) -> Tensor:
     """Trilinear interpolation of a bilateral grid.
 
     Args:
@@ -57,7 +59,7 @@ def slice_grid(grid, guide, depth, pixels, size):
     dark, bright, along = _neighbours(guide, depth)
     across, along = across[:, None], along[..., None]
 
-    def cell(x, g):
+    def cell(x: Tensor, g: Tensor) -> Tensor:
         return tf.gather(lines, x * depth + g, batch_dims=1)
 
     sliced = (cell(left, dark) * (1.0 - along) + cell(left, bright) * along) * (1.0 - across)
@@ -88,7 +90,9 @@ class BilateralGrid(keras.layers.Layer):
         section 3.3 and 3.4.
     """
 
-    def call(self, grid, guide, picture, pixels, size):
+    def call(
+        self, grid: Tensor, guide: Tensor, picture: Tensor, pixels: Pixels, size: Tensor
+    ) -> Tensor:
         depth = grid.shape[-1] // AFFINE
         transform = slice_grid(grid, guide, depth, pixels, size)
         transform = tf.reshape(transform, [*tf.unstack(tf.shape(picture))[:3], 3, 4])

@@ -1,9 +1,12 @@
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from qdnet_keras.model.types import Shape, Tensor
 
 LIMIT = 4.0  # standard deviations
 EPSILON = 1e-6
@@ -46,7 +49,15 @@ class GaussianPosterior(keras.layers.Layer):
         `[latent_dim]`, batch shape `[batch_size]`. (A Keras layer cannot return one.)
     """
 
-    def __init__(self, latent_dim=16, units=64, dropout=0.0, undropped=0, min_scale=1e-3, **kwargs):
+    def __init__(
+        self,
+        latent_dim: int = 16,
+        units: int = 64,
+        dropout: float = 0.0,
+        undropped: int = 0,
+        min_scale: float = 1e-3,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
         self.units = units
@@ -59,7 +70,7 @@ class GaussianPosterior(keras.layers.Layer):
             latent_dim, bias_initializer="zeros", dtype=self.dtype_policy, name="raw_scale"
         )
 
-    def build(self, statistics_shape):
+    def build(self, statistics_shape: list[Shape]) -> None:
         policy = self.dtype_policy
         self.standardise = [
             keras.layers.BatchNormalization(
@@ -85,10 +96,14 @@ class GaussianPosterior(keras.layers.Layer):
         self.loc.build(joined)
         self.raw_scale.build(joined)
 
-    def call(self, statistics, training=False, dropped=False):
+    def call(
+        self, statistics: list[Tensor], training: bool = False, dropped: bool = False
+    ) -> tuple[Tensor, Tensor]:
         return self.locate(self.describe(statistics, training=training, dropped=dropped))
 
-    def describe(self, statistics, training=False, dropped=False):
+    def describe(
+        self, statistics: list[Tensor], training: bool = False, dropped: bool = False
+    ) -> Tensor:
         """The compressed statistics of all stages, `(batch_size, units * stages)`."""
         last = len(statistics) - self.undropped
         return ops.concatenate(
@@ -101,14 +116,14 @@ class GaussianPosterior(keras.layers.Layer):
             axis=-1,
         )
 
-    def locate(self, description):
+    def locate(self, description: Tensor) -> tuple[Tensor, Tensor]:
         """`(loc, scale)` of what `describe` gave."""
         return self.loc(description), ops.softplus(self.raw_scale(description)) + self.min_scale
 
-    def _limit(self, standardised, dropped):
+    def _limit(self, standardised: Tensor, dropped: bool) -> Tensor:
         return self.dropout(LIMIT * ops.tanh(standardised / LIMIT), training=dropped)
 
-    def adapt(self, statistics):
+    def adapt(self, statistics: list[Tensor]) -> None:
         """Sets the standardisation to the mean and variance of given statistics.
 
         What batches of crops leave behind in training fits neither averaged weights nor whole
@@ -122,7 +137,7 @@ class GaussianPosterior(keras.layers.Layer):
             standardise.moving_variance.assign(ops.var(stage, axis=0))
 
     @staticmethod
-    def spread(function, loc, scale):
+    def spread(function: Callable[[Tensor], Tensor], loc: Tensor, scale: Tensor) -> Tensor:
         """Standard deviation of a function of z under p(z|x), shape `(batch_size,)`.
 
         One fixed block of antithetic noise serves every picture, so that the result depends neither
@@ -137,21 +152,21 @@ class GaussianPosterior(keras.layers.Layer):
         return ops.std(ops.reshape(function(samples), (2 * NOISE_PAIRS, -1)), axis=0)
 
     @staticmethod
-    def distribution(loc, scale):
+    def distribution(loc: Tensor, scale: Tensor) -> Any:
         """p(z|x) as a TFP distribution."""
         return _tfd().MultivariateNormalDiag(loc, scale)
 
     @staticmethod
-    def prior(latent_dim):
+    def prior(latent_dim: int) -> Any:
         """m(z) = N(0, I)."""
         return _tfd().MultivariateNormalDiag(ops.zeros(latent_dim), ops.ones(latent_dim))
 
     @classmethod
-    def kl_to_prior(cls, loc, scale):
+    def kl_to_prior(cls, loc: Tensor, scale: Tensor) -> Tensor:
         """KL(p(z|x) ‖ N(0, I)) in nats, shape `(batch_size,)`."""
         return _tfd().kl_divergence(cls.distribution(loc, scale), cls.prior(loc.shape[-1]))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "latent_dim": self.latent_dim,

@@ -1,5 +1,9 @@
+from typing import Any
+
 import keras
 from keras import ops
+
+from qdnet_keras.model.types import Tensor
 
 
 @keras.saving.register_keras_serializable("qdnet_keras")
@@ -26,16 +30,16 @@ class InstanceSplit(keras.layers.Layer):
         Disentangled Representation Learning": n = (t − μ)/σ.
     """
 
-    def __init__(self, epsilon=1e-5, **kwargs):
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.epsilon = epsilon
 
-    def call(self, features):
+    def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = ops.cast(features, "float32")
         mean, variance = ops.moments(features, axes=(1, 2), keepdims=True)
         std = ops.sqrt(variance + self.epsilon)
         content = ops.cast((features - mean) / std, self.compute_dtype)
         return content, mean[:, 0, 0, :], std[:, 0, 0, :]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon}

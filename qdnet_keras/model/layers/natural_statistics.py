@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from qdnet_keras.model.types import Shape, Tensor
+
 LEVELS = 3  # of the pyramid whose local contrast is described
 LAYOUT_CELL = 16  # pixels
 LUMINANCE_BINS, SATURATION_BINS = 12, 8
@@ -46,7 +48,7 @@ class NaturalStatistics(keras.layers.Layer):
         "No-Reference Quality Assessment of Tone-Mapped HDR Pictures", TIP 2017.
     """
 
-    def call(self, image):
+    def call(self, image: Tensor) -> Tensor:
         image = tf.cast(image, tf.float32)
         level = _opponent_channels(image)
         layout = tf.nn.avg_pool2d(level, LAYOUT_CELL, LAYOUT_CELL, "SAME")
@@ -63,7 +65,7 @@ class NaturalStatistics(keras.layers.Layer):
         statistics += [tf.math.log(_mean(share) + 1e-3) for share in (burnt, black)]
         return tf.concat(statistics, axis=-1)
 
-    def compute_output_shape(self, image_shape):
+    def compute_output_shape(self, image_shape: Shape) -> Shape:
         return (image_shape[0], STATISTICS)
 
 

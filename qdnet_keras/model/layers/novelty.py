@@ -1,6 +1,10 @@
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from qdnet_keras.model.types import Shape, Tensor
 
 QUANTILE, MARGIN = 0.99, 1.0
 SMALLEST_UNIT = 1e-6
@@ -23,25 +27,25 @@ class Novelty(keras.layers.Layer):
         Tensor `(batch_size,)`, ≥ 0. 0 for a layer that was not adapted.
     """
 
-    def build(self, statistics_shape):
+    def build(self, statistics_shape: Shape) -> None:
         count = statistics_shape[-1]
         self.mean = self._add("mean", (count,), "zeros")
         self.whitening = self._add("whitening", (count, count), "zeros")
         self.limit = self._add("limit", (), "ones")
 
-    def _add(self, name, shape, initializer):
+    def _add(self, name: str, shape: Shape, initializer: Any) -> keras.Variable:
         return self.add_weight(
             name=name, shape=shape, initializer=initializer, trainable=False, dtype="float32"
         )
 
-    def call(self, statistics):
+    def call(self, statistics: Tensor) -> Tensor:
         return self._distance(statistics) / self.limit
 
-    def _distance(self, statistics):
+    def _distance(self, statistics: Tensor) -> Tensor:
         white = ops.matmul(statistics - self.mean, self.whitening)
         return ops.mean(ops.square(white), axis=-1)
 
-    def adapt(self, statistics):
+    def adapt(self, statistics: Tensor) -> None:
         """Learns mean, covariance and limit of training pictures.
 
         Args:
@@ -55,5 +59,5 @@ class Novelty(keras.layers.Layer):
         distances = np.asarray(self._distance(ops.cast(statistics, "float32")))
         self.limit.assign(max(MARGIN * float(np.quantile(distances, QUANTILE)), SMALLEST_UNIT))
 
-    def compute_output_shape(self, statistics_shape):
+    def compute_output_shape(self, statistics_shape: Shape) -> Shape:
         return statistics_shape[:1]

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from qdnet_keras.model.types import Shape, Tensor
+
 COLUMNS = ("s20", *(f"s{number}" for number in range(51, 73)))
 STATISTICS = len(COLUMNS)
 
@@ -56,7 +58,7 @@ class PublishedStatistics(keras.layers.Layer):
         Süsstrunk, "Measuring Colourfulness in Natural Images", SPIE 2003.
     """
 
-    def call(self, image):
+    def call(self, image: Tensor) -> Tensor:
         image = tf.cast(image, tf.float32) * 255.0
         image += tf.stop_gradient(tf.round(image) - image)
         counts = _counts(tf.cast(tf.round(image), tf.int32))
@@ -70,7 +72,7 @@ class PublishedStatistics(keras.layers.Layer):
         ]
         return tf.concat(statistics, axis=-1)
 
-    def compute_output_shape(self, image_shape):
+    def compute_output_shape(self, image_shape: Shape) -> Shape:
         return (image_shape[0], STATISTICS)
 
 

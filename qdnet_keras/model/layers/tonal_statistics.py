@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow as tf
 
 from qdnet_keras.model.layers.tone_grid import luminance
+from qdnet_keras.model.types import Shape, Tensor
 
 QUANTILES = np.linspace(0.0, 1.0, 17)[1:-1]
 STATISTICS = 6 + len(QUANTILES)
@@ -24,7 +25,7 @@ class TonalStatistics(keras.layers.Layer):
         Tensor `(batch_size, STATISTICS)`.
     """
 
-    def call(self, image):
+    def call(self, image: Tensor) -> Tensor:
         image = tf.cast(image, tf.float32)
         mean, variance = tf.nn.moments(image, [1, 2])
         light = luminance(image[:, ::STRIDE, ::STRIDE])
@@ -37,5 +38,5 @@ class TonalStatistics(keras.layers.Layer):
         quantiles += tf.gather(light, above, axis=1) * share
         return tf.concat([mean, tf.sqrt(variance + EPSILON), quantiles], axis=-1)
 
-    def compute_output_shape(self, image_shape):
+    def compute_output_shape(self, image_shape: Shape) -> Shape:
         return (image_shape[0], STATISTICS)

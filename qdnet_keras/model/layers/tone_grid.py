@@ -3,6 +3,7 @@ import tensorflow as tf
 
 from qdnet_keras.model.layers.bilateral_grid import slice_grid
 from qdnet_keras.model.layers.natural_statistics import LUMINANCE
+from qdnet_keras.model.types import Pixels, Tensor
 
 KNOTS = 16  # luminances at which a change is known: 0, 1/15 .. 1
 TONE_CHANNELS = 2 * KNOTS + 3
@@ -11,7 +12,7 @@ SMALLEST = 1.0 / 512.0
 TINY = 1e-6  # more than rounding, so that what changes nothing is not reduced
 
 
-def luminance(picture):
+def luminance(picture: Tensor) -> Tensor:
     """Luma `(..., 1)` of sRGB-encoded pixels `(..., 3)`."""
     return sum(weight * picture[..., i : i + 1] for i, weight in enumerate(LUMINANCE))
 
@@ -39,7 +40,7 @@ class ToneGrid(keras.layers.Layer):
         Tensor of the shape of `picture`, float32, values in 0..1.
     """
 
-    def call(self, grid, picture, pixels, size):
+    def call(self, grid: Tensor, picture: Tensor, pixels: Pixels, size: Tensor) -> Tensor:
         curves, tint = grid[..., : 2 * KNOTS], tf.reduce_mean(grid[..., 2 * KNOTS :], axis=[1, 2])
         old = luminance(picture)
         sliced = slice_grid(curves, old[..., 0], KNOTS, pixels, size)
@@ -51,7 +52,7 @@ class ToneGrid(keras.layers.Layer):
         return tf.clip_by_value(changed, 0.0, 1.0)
 
 
-def _share_in_gamut(picture, luminance, chroma):
+def _share_in_gamut(picture: Tensor, luminance: Tensor, chroma: Tensor) -> Tensor:
     """The largest share of chroma, at most 1, with which no channel clips that did not before."""
     top = tf.maximum(tf.reduce_max(picture, axis=-1, keepdims=True), BRIGHTEST)
     bottom = tf.minimum(tf.reduce_min(picture, axis=-1, keepdims=True), DARKEST)

@@ -19,7 +19,7 @@ from keras import ops
 from qdnet_keras.model.decoder import take_pixels
 from qdnet_keras.model.objective import kl_divergence, reconstruction
 from qdnet_keras.model.qdnet import QDNet
-from qdnet_keras.model.tone import change_between
+from qdnet_keras.model.tone import Tones, change_between
 from qdnet_keras.training.people.config import PeopleLossSection
 
 TERMS = ("votes", "steady", "spoilt", "order", "kl", "reconstruction", "swap", "restoration")
@@ -46,7 +46,7 @@ class JointTraining(keras.Model):
         self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *TERMS)}
         self.built = True
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         with tf.GradientTape() as tape:
             terms = self.terms(batch, training=True)
             loss = self.total(terms, self.optimizer.iterations)
@@ -54,7 +54,7 @@ class JointTraining(keras.Model):
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return self._track(loss, terms)
 
-    def test_step(self, batch):
+    def test_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         terms = self.terms(batch, training=False)
         return self._track(self.total(terms, self.kl_warmup), terms)
 
@@ -88,7 +88,7 @@ class JointTraining(keras.Model):
         )
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return list(self.trackers.values())
 
     def _of_spoilt(self, batch: dict[str, Any], training: bool) -> tuple[dict[str, Any], Any]:
@@ -131,7 +131,7 @@ class JointTraining(keras.Model):
         pixels = self._pixels(size, training)
         seen, content = take_pixels(pictures, pixels), take_pixels(contents[0], pixels)
 
-        def changed(new):
+        def changed(new: Tones) -> Any:
             return decoder.rerender(seen, change_between(tones, new), content, pixels, size)
 
         count = ops.shape(batch["labels"])[1]

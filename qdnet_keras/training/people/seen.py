@@ -49,7 +49,7 @@ def see_pictures(
     rows = Rows(folder, len(manifest), columns)
 
     @tf.function(input_signature=[graphs.PICTURES])
-    def see(image):
+    def see(image: tf.Tensor) -> tf.Tensor:
         return tf.concat(model.split(image).statistics, axis=-1)
 
     progress = keras.utils.Progbar(rows.count, unit_name="picture")
@@ -122,7 +122,7 @@ def see_spoilt(
     """
 
     @tf.function(input_signature=[graphs.PICTURES])
-    def see(image):
+    def see(image: tf.Tensor) -> dict[str, tf.Tensor]:
         split = model.split(image)
         seen = {f"contents_{i}": tf.cast(split.contents[i], tf.float16) for i in CONTENTS}
         return seen | {
