@@ -97,7 +97,7 @@ class PeopleTrainSection(Section):
     """
 
     epochs: Count = 10
-    rendering_epochs: Annotated[int, Field(ge=0)] = 30
+    rendering_epochs: Annotated[int, Field(ge=0)] = 16
     steps_per_epoch: Count = 250
     seed: int = 0
 
