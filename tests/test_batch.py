@@ -149,7 +149,10 @@ def test_a_bucket_and_a_list_say_what_a_folder_says(tiny_preset, folder, tmp_pat
     assert "none.png does not exist" in listed[lines[2]]["error"]
 
 
-@pytest.mark.parametrize("source", ["memory://nowhere", "nokind://a/b", "file:///none/at/all"])
+@pytest.mark.parametrize(
+    "source",
+    ["/none/at/all", "/none.txt", "memory://nowhere", "nokind://a/b", "file:///none/at/all"],
+)
 def test_a_source_that_is_not_there_is_told(source):
     with pytest.raises(DataError, match=source):
         list_files(source)

@@ -25,6 +25,8 @@ def list_files(source: str) -> list[str]:
     """
     if source.lower().endswith(LIST) and "://" not in source:
         files = [line.strip() for line in read_text(Path(source)).splitlines() if line.strip()]
+    elif "://" not in source and not os.path.lexists(source):
+        raise DataError(f"{source} does not exist.")
     elif "://" not in source:
         files = [str(file) for file in find_photos([source])]
     else:
