@@ -50,6 +50,7 @@ def calls() -> dict[str, Call]:
         "random bytes": _score(rng.bytes(50_000)),
         "no bytes": _score(b""),
         "random bytes after a JPEG signature": _score(b"\xff\xd8\xff\xe0" + rng.bytes(50_000)),
+        "JPEG too short for its size": _score((FILES / "jpeg_claims_5000x5000.jpg").read_bytes()),
         "truncated JPEG": _score(good[: len(good) // 2]),
         "truncated PNG": _score(png(256, 256, zlib.compress(bytes(1000)))),
         "PNG bomb": _score(png(20_000, 20_000, _zeros(20_000 * 20_001))),

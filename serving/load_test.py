@@ -2,7 +2,7 @@
 
     python serving/load_test.py --server localhost:8500 --model MODELS/qdnet
     python serving/load_test.py --server localhost:8500 --model MODELS/qdnet --loop open --rate 2
-    python serving/load_test.py --server localhost:8500 --signatures score_copy --batch 8
+    python serving/load_test.py --server localhost:8500 --signatures score_copy --batch 1 8
 
 Closed loop: `--concurrency` clients, each sends its next request when its last is answered. Open
 loop: requests arrive at random (a Poisson process) at `--rate` a second whether or not the server
@@ -10,10 +10,12 @@ keeps up, and latency counts from the arrival. In process: the same signatures o
 SavedModel, run by TensorFlow's session loader with as many threads. Rounds of the two alternate,
 so that whatever else the machine does hits both; the ratio is that of the throughputs. With
 --batch each call holds so many pictures of one size: what a server computes when its batching has
-joined the calls of as many clients. Throughput counts pictures.
+joined the calls of as many clients; of several numbers, the rounds alternate too. Throughput counts
+pictures.
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -56,28 +58,35 @@ def open_loop(client: Client, calls: Sequence[Call], seconds: float, rate: float
 
 
 def measure(
-    client: Client, direct: InProcess | None, calls: Sequence[Call], options: argparse.Namespace
-) -> tuple[list[Loop], list[Loop]]:
-    """Rounds of the server and rounds in process, which alternate."""
-    served, in_process = [], []
+    client: Client,
+    direct: InProcess | None,
+    batches: Sequence[Sequence[Call]],
+    options: argparse.Namespace,
+) -> list[tuple[list[Loop], list[Loop]]]:
+    """For each of `batches` the rounds of the server and those in process, which all alternate."""
     seconds = options.seconds / options.rounds
+    for call in itertools.chain(*batches):  # no round pays for the first call of a shape
+        client.predict(call.signature, call.inputs)
+    if direct:
+        direct.answers(list(itertools.chain(*batches)))
+    measured: list[tuple[list[Loop], list[Loop]]] = [([], []) for _ in batches]
+    for _ in range(options.rounds):
+        for calls, (served, in_process) in zip(batches, measured, strict=True):
+            if options.loop == "closed":
+                served.append(served_loop(client, calls, seconds, options.concurrency))
+            else:
+                served.append(open_loop(client, calls, seconds, options.rate))
+            if direct:
+                in_process.append(direct.closed_loop(calls, seconds, options.concurrency))
+    return measured
 
+
+def served_loop(client: Client, calls: Sequence[Call], seconds: float, concurrency: int) -> Loop:
     def work(number: int) -> None:
         call = calls[number % len(calls)]
         client.predict(call.signature, call.inputs)
 
-    for call in calls:  # every shape once, so that no round pays for what happens once
-        client.predict(call.signature, call.inputs)
-    if direct:
-        direct.answers(calls)
-    for _ in range(options.rounds):
-        if options.loop == "closed":
-            served.append(closed_loop(work, seconds, options.concurrency))
-        else:
-            served.append(open_loop(client, calls, seconds, options.rate))
-        if direct:
-            in_process.append(direct.closed_loop(calls, seconds, options.concurrency))
-    return served, in_process
+    return closed_loop(work, seconds, concurrency)
 
 
 def row(
@@ -92,6 +101,7 @@ def row(
     record = {
         "signature": signature,
         "megapixels": megapixels,
+        "batch": batch,
         "calls": len(latencies),
         "per_second": batch * _throughput(served),
         "p50_ms": p50,
@@ -109,8 +119,8 @@ def _throughput(rounds: Sequence[Loop]) -> float:
 
 
 def print_row(record: dict[str, Any]) -> None:
-    cells = [f"{record['signature']:<14}", f"{record['megapixels']:>5g}", f"{record['calls']:>6}"]
-    cells += [f"{record['per_second']:>8.2f}"]
+    cells = [f"{record['signature']:<14}", f"{record['megapixels']:>5g}", f"{record['batch']:>6}"]
+    cells += [f"{record['calls']:>6}", f"{record['per_second']:>8.2f}"]
     cells += [f"{record[name]:>8.0f}" for name in ("p50_ms", "p95_ms", "p99_ms")]
     if "ratio" in record:
         cells += [f"{record['in_process_per_second']:>11.2f}", f"{record['ratio']:>6.2f}"]
@@ -132,7 +142,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--signatures", nargs="+", default=["score_bytes", "enhance_bytes"], metavar="NAME"
     )
-    parser.add_argument("--batch", type=int, default=1, help="pictures in each call")
+    parser.add_argument(
+        "--batch", nargs="+", type=int, default=[1], metavar="N", help="pictures in each call"
+    )
     parser.add_argument("--megapixels", nargs="+", type=float, default=[0.25, 1.0], metavar="MP")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     return parser.parse_args()
@@ -141,26 +153,27 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     direct = InProcess(newest_version(options.model)) if options.model else None
-    heading = "signature         MP  calls    per s   p50 ms   p95 ms   p99 ms"
+    heading = "signature         MP  batch  calls    per s   p50 ms   p95 ms   p99 ms"
     if not options.json:
         print(heading + ("  in process  ratio" if direct else ""))
     with Client(options.server, timeout=options.timeout) as client:
         for signature in options.signatures:
             for megapixels in options.megapixels:
-                calls = [
-                    call_for(
-                        signature,
-                        photograph(megapixels, seed),
-                        TARGETS[seed % len(TARGETS)],
-                        options.batch,
-                    )
-                    for seed in range(PICTURES)
+                batches = [
+                    [picture_call(signature, megapixels, seed, batch) for seed in range(PICTURES)]
+                    for batch in options.batch
                 ]
-                rounds = measure(client, direct, calls, options)
-                record = row(signature, megapixels, options.batch, *rounds)
-                print(json.dumps(record), flush=True) if options.json else print_row(record)
+                measured = measure(client, direct, batches, options)
+                for batch, rounds in zip(options.batch, measured, strict=True):
+                    record = row(signature, megapixels, batch, *rounds)
+                    print(json.dumps(record), flush=True) if options.json else print_row(record)
     if direct:
         direct.close()
+
+
+def picture_call(signature: str, megapixels: float, seed: int, batch: int) -> Call:
+    target = TARGETS[seed % len(TARGETS)]
+    return call_for(signature, photograph(megapixels, seed), target, batch)
 
 
 if __name__ == "__main__":

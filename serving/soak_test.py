@@ -6,9 +6,9 @@
 Starts the server (by default `qdnet-keras serve`; --command for another, such as
 `tensorflow_model_server`), sends good requests from several clients at once and checks each answer
 against the same model run directly in process. One request in a hundred is hostile and must be
-refused. With --kill-every the server is killed (SIGKILL) and started again that often, and no good
-request may be lost. Exits with 1 if an answer was wrong or lost, something hostile was answered, or
-the server ended by itself.
+refused; each kind of these is also sent once, spread over the time. With --kill-every the server is
+killed (SIGKILL) and started again that often, and no good request may be lost. Exits with 1 if an
+answer was wrong or lost, something hostile was answered, or the server ended by itself.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import psutil
 from attacker import GIVEN_UP, REFUSALS, Attacker
+from hostile import FILES
 from workload import Arrays, Call, InProcess, call_for, newest_version, photograph
 
 from qdnet_keras.client import Client
@@ -138,13 +139,14 @@ def largest_error(answer: Arrays, expected: Arrays) -> float:
 
 
 def good_calls(smallest: float, largest: float, count: int = 10) -> list[Call]:
-    """Pictures of so many megapixels in many shapes."""
+    """Pictures of so many megapixels in many shapes, and one that a graph once scored otherwise."""
     sizes = np.geomspace(smallest, largest, count)
     calls = []
     for seed, megapixels in enumerate(sizes):
         signature = "enhance_bytes" if seed < ENHANCE_SHARE * count else "score_bytes"
         calls.append(call_for(signature, photograph(float(megapixels), seed), 35.0 + 2 * seed))
-    return calls
+    unlucky = np.array([(FILES / "eq3.png").read_bytes()], np.object_)
+    return [*calls, Call("score_bytes", {"image_bytes": unlucky})]
 
 
 def send_good(
@@ -166,21 +168,31 @@ def run_load(
     """Threads that send requests until the time is up."""
     tally = Tally()
     attacker = Attacker(server.port, server.rest_port)
+    kinds = sorted(attacker.attacks)
+    pause = 60 * options.minutes / len(kinds)
     end = time.monotonic() + 60 * options.minutes
+
+    def attack(kind: str) -> None:
+        tally.refused(kind, attacker.attacks[kind]())
+
+    def each_kind() -> None:
+        for kind in kinds:
+            attack(kind)
+            time.sleep(max(0.0, min(pause, end - time.monotonic())))
 
     def loop(thread: int) -> None:
         draw = random.Random(thread)
         number = thread
         while time.monotonic() < end:
             if draw.random() < options.hostile:
-                kind = draw.choice(sorted(attacker.attacks))
-                tally.refused(kind, attacker.attacks[kind]())
+                attack(draw.choice(kinds))
             else:
                 send_good(client, calls, expected, number, tally)
                 number += options.concurrency
 
     with Client(server.address, timeout=options.timeout) as client:
         threads = [threading.Thread(target=loop, args=(n,)) for n in range(options.concurrency)]
+        threads.append(threading.Thread(target=each_kind))
         for thread in threads:
             thread.start()
         _wait(end, options.kill_every, server.kill_and_restart, tally)

@@ -1,6 +1,7 @@
 """How the client reaches a server: TLS, tokens, proxies, waiting, asyncio, without TensorFlow."""
 
 import asyncio
+import re
 import shutil
 import ssl
 import subprocess
@@ -290,7 +291,7 @@ def test_waiting_ends(serving):
     start = time.monotonic()
     with Client(serving.address) as client, pytest.raises(ServerError, match="Servable not found"):
         client.wait_until_loaded(1)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
     assert len(serving.failures) < 998
 
 
@@ -308,10 +309,11 @@ def test_a_server_that_is_not_there_is_told_without_addresses(photo):
 def test_a_server_that_gives_up_earlier_is_told_with_its_own_time(serving, photo):
     serving.delay = 0.3
     serving.failures = [(grpc.StatusCode.DEADLINE_EXCEEDED, "its limit")]
+    start = time.monotonic()
     with Client(serving.address) as client, pytest.raises(ServerError) as caught:
         client.score(photo("a.png"))
-    assert "gave up after 0.3" in str(caught.value)
-    assert "60" not in str(caught.value)
+    told = re.search(r"gave up after ([\d.]+) seconds", str(caught.value))
+    assert told and 0.3 <= float(told[1]) <= time.monotonic() - start + 0.1
 
 
 # --- asyncio --------------------------------------------------------------------------------------

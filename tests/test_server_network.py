@@ -4,6 +4,7 @@ import base64
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from conftest import EXPORTED_SIDE
 from grpc import StatusCode
 from served_arithmetic import code_of
 from serving_process import ServingProcess
+
+CASES = Path(__file__).parent / "data" / "serving"
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -28,9 +31,13 @@ def test_the_exported_network_stands_hostile_requests(exported):
     from qdnet_keras import QDNet
     from qdnet_keras.defaults import DEFAULT_PRESET
     from qdnet_keras.model.scoring import score_pixels
+    from qdnet_keras.photos.files import read_photo
 
+    preset = QDNet.from_preset(DEFAULT_PRESET)
     image = np.random.default_rng(0).integers(0, 256, (1, 65, 99, 3), np.uint8)
-    expected = score_pixels(QDNet.from_preset(DEFAULT_PRESET), image[0], EXPORTED_SIDE)
+    expected = score_pixels(preset, image[0], EXPORTED_SIDE)
+    unlucky = (CASES / "eq3.png").read_bytes()  # which a graph of its own scored otherwise
+    expected_unlucky = score_pixels(preset, read_photo(unlucky).pixels, EXPORTED_SIDE)
     png = tf.io.encode_png(image[0]).numpy()
     server = ServingProcess("local", exported, "--no-warm-up")
     try:
@@ -42,12 +49,15 @@ def test_the_exported_network_stands_hostile_requests(exported):
             ("score_bytes", {"image_bytes": [bomb(60_000, 60_000)]}),
             ("score_bytes", {"image_bytes": [png[:-300]]}),
             ("score_bytes", {"image_bytes": [os.urandom(5000)]}),
+            ("score_bytes", {"image_bytes": [(CASES / "jpeg_claims_5000x5000.jpg").read_bytes()]}),
         ]:
             code, _ = code_of(server.predict, signature, **inputs)
             assert code == StatusCode.INVALID_ARGUMENT
         assert server.predict("score", image=image)["score"][0] == pytest.approx(
             expected.score, abs=1e-4
         )
+        (score,) = server.predict("score_bytes", image_bytes=[unlucky])["score"]
+        assert score == pytest.approx(expected_unlucky.score, abs=1e-4)
         body = {
             "signature_name": "score_bytes",
             "instances": [{"b64": base64.b64encode(png).decode()}] * 2,

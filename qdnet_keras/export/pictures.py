@@ -1,7 +1,7 @@
-"""Photographs inside a TensorFlow graph: what `images.py` does, for exported models.
+"""Photographs inside a TensorFlow graph: what `photos.files` does, for exported models.
 
-The arithmetic is that of `images.working_copy`, `to_float` and `from_float`, and the pixels are
-those that `images.read_photo` decodes from an 8-bit PNG or JPEG. Refusals are
+The arithmetic is that of `working_copy`, `to_float` and `from_float` there, and the pixels are
+those that `read_photo` decodes from an 8-bit PNG or JPEG. Refusals are
 `InvalidArgumentError` with a sentence. Not in a graph: other formats, 16-bit samples, CMYK and the
 EXIF orientation.
 """
@@ -16,6 +16,7 @@ from qdnet_keras.photos.sizes import MIN_SIDE, REDUCTIONS
 MAX_ASPECT = 256  # long side to short side; the working copy of a longer strip would be too large
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER_BYTES = 33
+BLOCK_PIXELS = 64  # of a JPEG; they share a code of at least one bit
 
 Check = tuple[tf.Tensor, str]
 
@@ -83,9 +84,13 @@ def decode_picture(
 
 
 def _jpeg_size(data: tf.Tensor) -> tf.Tensor:
+    """Checks what the decoder would fill up with grey: a file far too short for its size."""
     shape = tf.io.extract_jpeg_shape(data)
     cmyk = "The JPEG file has CMYK colours; convert it to RGB."
-    return checked(shape[:2], [(shape[2] < 4, cmyk)])
+    bits = 8 * tf.cast(tf.strings.length(data), tf.int64)
+    holds = bits * BLOCK_PIXELS >= tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+    short = "The JPEG file cannot hold the picture that it claims; it is damaged."
+    return checked(shape[:2], [(shape[2] < 4, cmyk), (holds, short)])
 
 
 def _png_size(data: tf.Tensor) -> tf.Tensor:
