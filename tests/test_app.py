@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -294,6 +295,87 @@ def test_files_are_their_visitors_and_go_with_the_page(window, url, photo):
     window.driver.get("about:blank")
     window.until(lambda: not file.exists(), "the removal")
     window.until(lambda: not _contents(root), "the end of the removal")
+
+
+class Visitor:
+    """Somebody whose own program talks to the page as the page's scripts do."""
+
+    def __init__(self, url: str):
+        self.url, self.page = url, secrets.token_hex(5)
+        jar = urllib.request.HTTPCookieProcessor()
+        self.open = urllib.request.build_opener(jar).open
+        self.open(url).close()
+        with self.open(f"{url}/config") as answer:
+            self.config = json.load(answer)
+        self.does("load")
+
+    def does(self, event: str, *data: Any, on: str | None = None) -> dict[str, Any]:
+        """What the page answers to an event of what has the id `on`."""
+        ids = {part["props"].get("elem_id"): part["id"] for part in self.config["components"]}
+        target = None if on is None else ids[on]
+        number, inputs = next(
+            (known["id"], known["inputs"])
+            for known in self.config["dependencies"]
+            for place, name in known["targets"]
+            if name == event and target in (None, place)
+        )
+        values = [*data, *[None] * (len(inputs) - len(data))]
+        body = {"fn_index": number, "data": values, "session_hash": self.page}
+        self.posts("queue/join", json.dumps(body).encode(), "application/json")
+        with self.open(f"{self.url}/gradio_api/queue/data?session_hash={self.page}") as answers:
+            for line in answers:
+                if b'"process_completed"' in line:
+                    return json.loads(line.partition(b"data:")[2])
+        raise AssertionError("no answer")
+
+    def sends(self, file: Path) -> list[dict[str, Any]]:
+        """Uploads a file; gives what names it in a request."""
+        head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{file.name}"'
+        body = head.encode() + b"\r\n\r\n" + file.read_bytes() + b"\r\n--x--\r\n"
+        paths = self.posts("upload", body, "multipart/form-data; boundary=x")
+        return [named(path) for path in paths]
+
+    def posts(self, route: str, body: bytes, kind: str) -> Any:
+        address = f"{self.url}/gradio_api/{route}"
+        request = urllib.request.Request(address, body, {"Content-Type": kind})
+        with self.open(request) as answer:
+            return json.load(answer)
+
+
+def named(path: str) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_two_visitors_add_the_same_photograph_at_once(url, photo):
+    one, other = Visitor(url), Visitor(url)
+    sent = [visitor.sends(photo("same.jpg")) for visitor in (one, other)]
+    assert sent[0] != sent[1]
+    for visitor, files in zip((one, other), sent, strict=True):
+        assert "same.jpg" in json.dumps(visitor.does("upload", files, on="drop"))
+
+
+def test_what_another_visitor_has_sent_is_not_added(url, photo):
+    one, other = Visitor(url), Visitor(url)
+    files = one.sends(photo("mine.jpg"))
+    assert "mine.jpg" not in json.dumps(other.does("upload", files, on="drop"))
+    assert "mine.jpg" in json.dumps(one.does("upload", files, on="drop"))
+
+
+def test_a_request_cannot_have_an_address_fetched(url):
+    visitor, address = Visitor(url), named("https://example.com/a.jpg")
+    for answer in (
+        visitor.does("upload", [address], on="drop"),
+        visitor.does("release", None, None, address, on="target"),
+    ):
+        assert not answer["success"]
+        assert answer["output"]["error"] == "Photographs are sent, not fetched."
+
+
+def test_only_who_has_a_cookie_can_send(url, photo):
+    stranger = Visitor(url)
+    stranger.open = urllib.request.urlopen
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        stranger.sends(photo("a.jpg"))
 
 
 def _contents(folder: Path) -> list[Path]:

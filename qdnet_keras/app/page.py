@@ -132,7 +132,8 @@ class Page:
     def _add(
         self, files: list[str], pictures: Pictures, current: int, request: gr.Request
     ) -> Iterator[Update]:
-        uploads = [Path(file) for file in files if self.visitors.is_upload(Path(file))]
+        sent = map(Path, files)
+        uploads = [file for file in sent if self.visitors.is_upload(request.cookies, file)]
         try:
             yield from self._take_in(uploads, pictures, current, request)
         finally:

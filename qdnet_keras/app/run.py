@@ -84,12 +84,15 @@ def _site(model: "QDNet", options: Options, root: Path) -> "FastAPI":
     from qdnet_keras.app.page import ASSETS, Page
     from qdnet_keras.app.studio import Studio
     from qdnet_keras.app.theme import theme
+    from qdnet_keras.app.uploads import add_uploads, refuse_addresses
     from qdnet_keras.app.visitors import OwnFilesOnly, Visitors
 
     studio, visitors = Studio(model, options.preset), Visitors(root)
     studio.warm_up()
     site = FastAPI(openapi_url=None)
     site.add_middleware(OwnFilesOnly, visitors=visitors)
+    add_uploads(site, visitors, options.max_bytes)
+    refuse_addresses()
     return gr.mount_gradio_app(
         site,
         Page(studio, visitors).blocks,

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qdnet_keras.errors import ImageError
 
 COOKIE = "qdnet_visitor"
+CLOSED = "This page was closed, or its cookie refused; load it again."
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _PAGE = re.compile(r"\w{1,64}")
 _HEADERS = {
@@ -45,25 +46,32 @@ class Visitors:
         """Where an open page keeps its files. Raises `ImageError` for a page that is not open."""
         folder = self._place(cookies, page)
         if folder is None or not folder.is_dir():
-            raise ImageError("This page was closed, or its cookie refused; load it again.")
+            raise ImageError(CLOSED)
         return folder
 
     def forget(self, cookies: dict[str, str], page: str | None) -> None:
-        """Removes what a page kept, and the visitor's folder with that of the last page."""
+        """Removes what a page kept, and with the last page all that the visitor has sent."""
         folder = self._place(cookies, page)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # it holds other pages
                 folder.parent.rmdir()
+                shutil.rmtree(self.root / "sent" / folder.parent.name, ignore_errors=True)
 
     def owns(self, cookies: dict[str, str], file: str | Path) -> bool:
         """Whether a file lies in a folder of this visitor."""
         own = self._own(cookies)
         return own is not None and Path(file).resolve().is_relative_to(own)
 
-    def is_upload(self, file: Path) -> bool:
-        """Whether a file came by an upload, which Gradio stores as root/hash/name."""
-        return file.resolve().parent.parent == self.root
+    def new_upload(self, cookies: dict[str, str]) -> Path | None:
+        """A new folder for what a visitor sends; None without the cookie."""
+        own = self._own(cookies)
+        return None if own is None else self.root / "sent" / own.name / secrets.token_hex(8)
+
+    def is_upload(self, cookies: dict[str, str], file: Path) -> bool:
+        """Whether this visitor has sent a file."""
+        own = self._own(cookies)
+        return own is not None and file.resolve().is_relative_to(self.root / "sent" / own.name)
 
     def _place(self, cookies: dict[str, str], page: str | None) -> Path | None:
         own = self._own(cookies)
