@@ -2,8 +2,9 @@
 
     python scripts/check_stability.py PATH... [--preset PRESET] [--every 1] [--json]
 
-PATHs are photographs or folders. Mean and largest absolute change of the score when a
-picture is shifted by one pixel, stored as JPEG of quality 95, or halved.
+PATHs are photographs or folders, or a manifest (of which pictures of the split `test` are taken).
+Mean and largest absolute change of the MOS when a picture is shifted by one pixel, laid on its
+side, stored as JPEG of quality 90, without a border of 2 %, or halved.
 """
 
 import io
@@ -24,10 +25,16 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 
 def as_jpeg(pixels: np.ndarray) -> np.ndarray:
-    """Stored with quality 95 and full colour resolution, and read again."""
+    """Stored with quality 90, and read again."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
     return np.asarray(Image.open(file))
+
+
+def without_border(pixels: np.ndarray) -> np.ndarray:
+    """Without 2 % of the shorter side at every edge."""
+    border = max(1, round(0.02 * min(pixels.shape[:2])))
+    return pixels[border:-border, border:-border]
 
 
 def halved(pixels: np.ndarray) -> np.ndarray:
@@ -41,9 +48,21 @@ def halved(pixels: np.ndarray) -> np.ndarray:
 # Each makes the two pictures whose scores are compared.
 CHANGES: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
     "shifted by 1 px": lambda pixels: (pixels[:-1, :-1], pixels[1:, 1:]),
-    "JPEG 95": lambda pixels: (pixels, as_jpeg(pixels)),
+    "on its side": lambda pixels: (pixels, np.rot90(pixels).copy()),
+    "JPEG 90": lambda pixels: (pixels, as_jpeg(pixels)),
+    "border cropped": lambda pixels: (pixels, without_border(pixels)),
     "halved": lambda pixels: (pixels, halved(pixels)),
 }
+
+
+def pictures_of(paths: list[Path]) -> list[Path]:
+    """Photographs in folders, and test pictures of manifests."""
+    from qdnet_keras.data.reading import read_manifest
+    from qdnet_keras.photos.files import find_photos
+
+    manifests = [path for path in paths if path.suffix == ".csv"]
+    listed = [r.file for path in manifests for r in read_manifest(path).select("test").renderings]
+    return [*listed, *find_photos([path for path in paths if path.suffix != ".csv"])]
 
 
 def main(
@@ -56,15 +75,15 @@ def main(
 
     from qdnet_keras.model.qdnet import QDNet
     from qdnet_keras.model.scoring import score_pixels
-    from qdnet_keras.photos.files import find_photos, read_photo
+    from qdnet_keras.photos.files import read_photo
 
     model = QDNet.from_preset(preset)
-    files = list(find_photos(paths))[::every]
+    files = pictures_of(paths)[::every]
     changes: dict[str, list[float]] = {name: [] for name in CHANGES}
     for file in track(files, "Scoring"):
         pixels = read_photo(file).srgb
         for name, change in CHANGES.items():
-            before, after = (score_pixels(model, picture).score for picture in change(pixels))
+            before, after = (score_pixels(model, picture).mos for picture in change(pixels))
             changes[name].append(abs(after - before))
     figures = {
         name: {"mean": float(np.mean(values)), "largest": float(np.max(values))}
@@ -73,7 +92,7 @@ def main(
     if json_output:
         print(json.dumps({"pictures": len(files), "changes": figures}))
         return
-    print(f"{len(files)} pictures, absolute change of the score")
+    print(f"{len(files)} pictures, absolute change of the MOS")
     for name, values in figures.items():
         print(f"  {name:18s} mean {values['mean']:5.2f}, largest {values['largest']:5.2f}")
 
