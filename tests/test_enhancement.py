@@ -9,16 +9,16 @@ from scipy.optimize import brentq
 
 from qdnet_keras import QDNet
 from qdnet_keras.model import enhancement as module
-from qdnet_keras.model.enhancement import (
+from qdnet_keras.model.enhancement import enhance_pixels, render_pixels, render_tile, settle
+from qdnet_keras.model.scoring import score_pixels
+from qdnet_keras.model.search import (
+    CORNER,
+    NEAR,
+    Search,
     choose_latent,
     close_loop,
-    enhance_pixels,
-    render_pixels,
-    render_tile,
     search_epsilon,
-    settle,
 )
-from qdnet_keras.model.scoring import score_pixels
 from qdnet_keras.photos.files import to_float
 
 
@@ -88,13 +88,13 @@ CURVES = {
 }
 
 
-def searched(curve, targets) -> module.Search:
+def searched(curve, targets) -> Search:
     """What is known of paths whose proofs score as `curve` says."""
     before, end = tf.fill(targets.shape, 40.0), tf.fill(targets.shape, curve(tf.constant(1.0)))
     upward = tf.sign(targets - before)
     zero, one = tf.zeros_like(before), tf.ones_like(before)
-    search = module.Search(zero, upward * (before - targets), one, upward * (end - targets))
-    return close_loop(curve, search, (one, end), targets, upward, module.NEAR)[0]
+    search = Search(zero, upward * (before - targets), one, upward * (end - targets))
+    return close_loop(curve, search, (one, end), targets, upward, NEAR)[0]
 
 
 @pytest.mark.parametrize("miss", [0.0, 2.5, -2.5])
@@ -146,17 +146,17 @@ def test_the_restored_quality_is_tried_before_all_others(model, picture):
     bias = model.restorer.step.bias
 
     def rendered(epsilon):
-        quality = z + epsilon / module.CORNER * bias
+        quality = z + epsilon / CORNER * bias
         change = model.decoder.change(contents, z, quality)
         return render_pixels(model, module.Change(change, moments), picture)
 
     bias.assign([0.5, -0.3, 0.15, 0.3])
     try:
-        shares = (0.0, module.CORNER)
+        shares = (0.0, CORNER)
         before, end = (score_pixels(model, rendered(share)).score for share in shares)
         assert end - before > 6.0
         result = enhance_pixels(model, picture, before + 0.5 * (end - before))
-        assert result.reached and 0.0 < result.epsilon < module.CORNER
+        assert result.reached and 0.0 < result.epsilon < CORNER
         assert np.abs(result.pixels.astype(int) - rendered(result.epsilon)).max() <= 1
     finally:
         bias.assign([0.0] * 4)
