@@ -193,6 +193,22 @@ def test_long_sides_are_reduced(make):
     np.testing.assert_array_equal(picture, np.full((45, 60, 3), 77))
 
 
+def test_shares_of_devices_make_up_whole_batches(three_scenes):
+    """Two processes with two devices each, that go on at the fourth step."""
+    whole = take(three_scenes, 2, batch_size=4, start_step=3)
+    shares = [
+        take(
+            three_scenes, 4, batch_size=4, start_step=3, context=tf.distribute.InputContext(2, i, 4)
+        )
+        for i in (0, 1)
+    ]
+    for step, batch in enumerate(whole):
+        of_step = [share for own in shares for share in own[2 * step : 2 * step + 2]]
+        for name, values in batch.items():
+            together = np.concatenate([share[name] for share in of_step])
+            np.testing.assert_array_equal(together, values, err_msg=name)
+
+
 # === Whole pictures ===
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from PIL import Image
 from safetensors.numpy import load_file
 from small_data import write_data
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from qdnet_keras import QDNet
@@ -103,7 +105,7 @@ def runs(data, tiny_preset, tmp_path_factory):
 # === The run folder ===
 
 
-def test_run_folder_is_as_documented(runs, tiny):
+def test_run_folder_is_as_documented(runs, tiny, data):
     run = runs / "whole"
     assert load_config(run / "config.yaml") == tiny()
     assert yaml.safe_load((run / "config.yaml").read_text())["train"]["epochs"] == 2
@@ -121,6 +123,19 @@ def test_run_folder_is_as_documented(runs, tiny):
     assert {figure.name: figure.value for figure in figures} == pytest.approx(
         {name.upper(): value for name, value in reached.items()}, abs=1e-4
     )
+    pictures = {file.name for file in (run / "pictures").iterdir()}
+    assert pictures == {"ladder_002.png", "renderings_002.png"}
+    events = EventAccumulator(str(run / "tensorboard" / "pictures")).Reload()
+    assert set(events.Tags()["tensors"]) == {"ladder", "renderings"}
+    with (run / "validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels, mos = ([float(row[name]) for row in rows] for name in ("label", "mos"))
+    assert reached["rmse"] == pytest.approx(
+        np.sqrt(np.mean(np.subtract(labels, mos) ** 2)), abs=1e-3
+    )
+    first = np.asarray(Image.open(data / rows[0]["file"]))
+    drawn = np.asarray(Image.open(run / "pictures" / "renderings_002.png"))
+    np.testing.assert_array_equal(drawn[: first.shape[0], : first.shape[1]], first)
     assert list((run / "tensorboard" / "train").glob("events.out.tfevents.*"))
     assert (run / "checkpoint" / "checkpoint").is_file()
     assert not list(run.glob(".*"))
@@ -197,6 +212,7 @@ def test_every_configuration_trains_to_the_end(data, tiny_preset, tmp_path, name
     record = json.loads(done.stdout)
     assert record["epochs"] == 1 and -1 <= record["val_srocc"] <= 1
     assert np.isfinite(record["val_plcc"])
+    assert Image.open(tmp_path / "run" / "scores.png").format == "PNG"
     picture = np.random.default_rng(0).random((1, 40, 40, 3), "float32")
     assert np.isfinite(QDNet.from_preset(record["preset"])(picture)["score"]).all()
 

@@ -48,8 +48,13 @@ def run(
     name = out.stem
     old = read_card(folder) if card is None else parse_card(card)
     new = old._replace(labels=labels or old.labels, licence=licence or old.licence)
-    if old.text in ("", describe(old, folder.name, model), describe(old, name, model)):
-        new = new._replace(text=describe(new, name, model))
+    text = old.text or describe(new, name, model)
+    for title, before, now in (
+        ("Labels", old.labels, new.labels),
+        ("Licence", old.licence, new.licence),
+    ):
+        text = text.replace(f"**{title}.** {before}.", f"**{title}.** {now}.", 1)
+    new = new._replace(text=text)
     digest = pack(folder, out, write_card(new, name))
     if as_json:
         figures = [figure._asdict() for figure in new.figures]

@@ -77,6 +77,7 @@ def training_pairs(
     scale: Sequence[float] = (1.0, 1.0),
     seed: int = 0,
     start_step: int = 0,
+    context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of pairs, same crop and flip for both pictures of a pair.
 
@@ -89,11 +90,14 @@ def training_pairs(
             picture: a window of `crop / scale` pixels, at most the short side, becomes the crop.
         seed: See `Draws`.
         start_step: Number of batches to skip (those already trained on).
+        context: Of a strategy: batches are the shares that its replicas have of whole batches,
+            for one of its input pipelines.
 
     Returns:
         Batches of `{"image", "pair"}` float32 `(batch_size, crop, crop, 3)` in 0..1 and
         `{"mos", "pair_mos"}` float32 `(batch_size,)`.
     """
+    context = context or tf.distribute.InputContext()
     draws = Draws(manifest, seed)
     mos = manifest.mos.astype(np.float32)
 
@@ -116,9 +120,12 @@ def training_pairs(
         labels = tf.ensure_shape(labels, [2])
         return {"image": both[0], "pair": both[1], "mos": labels[0], "pair_mos": labels[1]}
 
-    dataset = tf.data.Dataset.counter(tf.cast(start_step * batch_size, tf.int64))
-    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+    numbers = tf.data.Dataset.counter(tf.cast(start_step * batch_size, tf.int64))
+    numbers = numbers.batch(batch_size // context.num_input_pipelines)
+    numbers = numbers.shard(context.num_input_pipelines, context.input_pipeline_id).unbatch()
+    dataset = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    share = batch_size // context.num_replicas_in_sync
+    return dataset.batch(share, drop_remainder=True).prefetch(2)
 
 
 def _windows(

@@ -69,7 +69,8 @@ def write_card(card: Card, name: str) -> str:
         head["license"] = card.licence
     if card.data:
         head["datasets"] = list(card.data)
-    head["labels"] = card.labels
+    if card.labels != NOT_STATED:
+        head["labels"] = card.labels
     if card.figures:
         head["model-index"] = [{"name": name, "results": _results(card.figures)}]
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n{card.text}"
@@ -78,7 +79,9 @@ def write_card(card: Card, name: str) -> str:
 def describe(card: Card, name: str, model: dict[str, Any]) -> str:
     """The text of a card for people, from what it says to programs and a network's arguments."""
     rows = [f"| {figure.on} | {figure.name} | {figure.value:.3f} |" for figure in card.figures]
-    figures = ["**Figures.**\n", "| on | | |", "|---|---|---|", *rows, ""] if rows else []
+    figures = (
+        ["**Figures.**\n", "| on | measure | value |", "|---|---|---|", *rows, ""] if rows else []
+    )
     encoder = model["encoder"]["network"]
     encoder = encoder if isinstance(encoder, str) else "one of its own"
     return "\n".join(

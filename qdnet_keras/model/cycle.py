@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from qdnet_keras.model.replicas import draw
 from qdnet_keras.model.types import Tensor
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def cycle_term(model: "QDNet", image: Any, split: "Split", z: Any, started: Any)
     The new latents are mixtures with those of other pictures, as in eq. (6).
     """
     half = ops.shape(image)[0] // 2
-    epsilon = keras.random.uniform((ops.shape(z)[0], 1), seed=model.seed_generator)
+    epsilon = draw(
+        lambda shape: keras.random.uniform(shape, seed=model.seed_generator), (ops.shape(z)[0], 1)
+    )
     new_z = z + epsilon * (ops.roll(z, 1, axis=0) - z)
     contents = [content[:half] for content in split.contents]
     inputs = image[:half], contents, split.moments[:half], z[:half], new_z[:half]

@@ -46,6 +46,11 @@ def posterior(model: "QDNet") -> Callable:
     return traced(model, "posterior", lambda image: encode(model)(image)[2:4], [PICTURES])
 
 
+def statistics(model: "QDNet") -> Callable:
+    """Pictures → what the posterior sees of them, `Split.statistics`."""
+    return traced(model, "statistics", lambda image: model.split(image).statistics, [PICTURES])
+
+
 def contents(model: "QDNet") -> list[tf.TensorSpec]:
     """What `Encoding.contents` are."""
     dtype, channels = model.instance_split.compute_dtype, model.encoder.channels

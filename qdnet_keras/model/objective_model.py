@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from qdnet_keras.model.objective import TERMS, Objective
+from qdnet_keras.model.replicas import apply_gradients
 from qdnet_keras.model.types import Tensor
 
 
@@ -33,7 +34,7 @@ class ObjectiveModel(keras.Model):
             loss = self.objective.total(terms, self.optimizer.iterations)
             scaled = self.optimizer.scale_loss(loss / replicas)
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
         return self._track(loss, terms)
 
     def test_step(self, data: dict[str, Tensor]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from qdnet_keras.model.encoding import Encoding, Split
 from qdnet_keras.model.layers import PICTURE_STATISTICS, GaussianPosterior, InstanceSplit, Novelty
 from qdnet_keras.model.objective_model import ObjectiveModel
 from qdnet_keras.model.preset_model import PresetModel
+from qdnet_keras.model.replicas import draw
 from qdnet_keras.model.restorer import Restorer
 from qdnet_keras.model.scorer import Scorer
 from qdnet_keras.model.types import Shape, Tensor
@@ -165,8 +166,11 @@ class QDNet(PresetModel, ObjectiveModel):
 
     def sample(self, loc: Tensor, scale: Tensor) -> Tensor:
         """z ~ p(z|x), by the network's own seed."""
-        seed = ops.cast(self.seed_generator.next(), "int32")
-        return self.posterior.distribution(loc, scale).sample(seed=seed)
+        noise = draw(
+            lambda shape: keras.random.normal(shape, dtype="float32", seed=self.seed_generator),
+            ops.shape(loc),
+        )
+        return loc + scale * noise
 
     def score_latent(self, z: Tensor) -> Tensor:
         """Q(z) in MOS units, not clipped: `(batch_size, latent_dim)` → `(batch_size,)`."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from qdnet_keras.model.replicas import Dropout
 from qdnet_keras.model.types import Shape, Tensor
 
 
@@ -34,7 +35,7 @@ class Scorer(keras.layers.Layer):
             keras.layers.Dense(width, "relu", dtype=policy, name=f"hidden_{i}")
             for i, width in enumerate(self.units)
         ]
-        self.drop = keras.layers.Dropout(dropout, dtype=policy)
+        self.drop = Dropout(dropout, dtype=policy)
         self.output_layer = keras.layers.Dense(1, dtype=policy, name="score")
 
     def build(self, z_shape: Shape) -> None:

@@ -88,7 +88,7 @@ class OptimizerSection(Section):
 
 
 class TrainSection(Section):
-    """Length, seed and precision.
+    """Length, seed and precision; `pictures_every` so many epochs renderings are drawn.
 
     `init` is a preset or folder whose network and weights are the start; parts (encoder,
     posterior, restorer, scorer, decoder) that the model section makes otherwise start anew, and so
@@ -102,6 +102,7 @@ class TrainSection(Section):
 
     epochs: Count = 50
     steps_per_epoch: Count | None = None
+    pictures_every: Count = 5
     seed: int = 0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     init: str | None = None

@@ -1,9 +1,11 @@
 """What makes a trained network fit for release: averaged weights, fitting statistics, a scale."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from qdnet_keras.data.manifest import Manifest
@@ -15,15 +17,21 @@ from qdnet_keras.outcomes import Z_90
 from qdnet_keras.training.scores import COVERAGE
 
 CALIBRATION_PICTURES = 50
+STATISTICS_PICTURES = 96
 
 
-def release(
-    model: QDNet, training: Manifest, validation: Manifest, calibrated: bool
-) -> dict[str, float]:
+class Said(NamedTuple):
+    """What a network says of pictures, MOS units, `[count]` each: as `Score`, not clipped."""
+
+    mos: np.ndarray
+    mos_std: np.ndarray
+
+
+def release(model: QDNet, training: Manifest, validation: Manifest, calibrated: bool) -> Said:
     """Averages the weights, fills the bank and, unless it is so already, calibrates the scores.
 
     Returns:
-        The scores' `agreement` with the labels of the validation pictures.
+        What the network then says of the validation pictures.
     """
     latents = use_averaged_weights(model, training, len(training))
     model.fill_bank(latents)
@@ -31,12 +39,22 @@ def release(
     if not calibrated:
         calibrate(model, loc, scale, validation.mos)
     model.calibration.compare_with(model.score_latent(latents))
-    return agreement(np.asarray(model.score_latent(loc)), validation.mos)
+    spread = model.posterior.spread(model.score_latent, loc, scale)
+    return Said(np.asarray(model.score_latent(loc)), np.asarray(model.calibration.spread(spread)))
 
 
 def agreement(scores: np.ndarray, mos: np.ndarray) -> dict[str, float]:
     """`{"srocc", "plcc", "rmse"}` of scores with labels, MOS units, `[count]` each."""
     return {metric.__name__: float(metric(scores, mos)) for metric in (srocc, plcc, rmse)}
+
+
+@contextmanager
+def as_released(model: QDNet, training: Manifest) -> Iterator[None]:
+    """Within it the network is as it would be released now (`use_averaged_weights`)."""
+    current = model.get_weights()
+    use_averaged_weights(model, training, min(len(training), STATISTICS_PICTURES))
+    yield
+    model.set_weights(current)
 
 
 def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.ndarray:
@@ -53,10 +71,7 @@ def use_averaged_weights(model: QDNet, training: Manifest, count: int) -> np.nda
     spread = np.linspace(0, len(training) - 1, count).round().astype(int)
     files = [training.renderings[i].file for i in spread]
 
-    @tf.function(input_signature=[graphs.PICTURES])
-    def measure(image: tf.Tensor) -> list[tf.Tensor]:
-        return model.split(image).statistics
-
+    measure = graphs.statistics(model)
     batches = [measure(batch) for batch in same_size_batches(files)]
     statistics = [ops.concatenate(stage) for stage in zip(*batches, strict=True)]
     if model.posterior.trainable:

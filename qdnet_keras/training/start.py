@@ -16,6 +16,15 @@ PARTS = ("encoder", "posterior", "restorer", "scorer", "decoder")
 
 
 def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDNet:
+    """As `new_model`, with the weights of the preset that `config` starts from."""
+    model = new_model(config, training, steps_per_epoch)
+    if config.train.init:
+        taken = start_from(model, config.train.init, restorer=config.train.score_steps > 0)
+        print(f"Started from {config.train.init}: {', '.join(taken)}.")
+    return model
+
+
+def new_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDNet:
     """A compiled network, its optimiser built, as `config` and the training MOS ask for.
 
     Raises:
@@ -35,9 +44,6 @@ def build_model(config: Config, training: Manifest, steps_per_epoch: int) -> QDN
     model.build()
     model.calibration.mos_mean.assign(training.mos.mean())
     model.calibration.mos_std.assign(max(training.mos.std(), 1.0))
-    if config.train.init:
-        taken = start_from(model, config.train.init, restorer=config.train.score_steps > 0)
-        print(f"Started from {config.train.init}: {', '.join(taken)}.")
     model.encoder.freeze("encoder" if config.train.score_steps else config.train.freeze)
     model.posterior.trainable = model.scorer.trainable = not config.train.score_steps
     optimizer = build_optimizer(config.optimizer, steps_per_epoch, config.train.epochs)

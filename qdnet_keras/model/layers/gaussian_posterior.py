@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from qdnet_keras.model.replicas import Dropout
 from qdnet_keras.model.types import Shape, Tensor
 
 LIMIT = 4.0  # standard deviations
@@ -64,7 +65,7 @@ class GaussianPosterior(keras.layers.Layer):
         self.dropout_rate = dropout
         self.undropped = undropped
         self.min_scale = min_scale
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.loc = keras.layers.Dense(latent_dim, dtype=self.dtype_policy, name="loc")
         self.raw_scale = keras.layers.Dense(
             latent_dim, bias_initializer="zeros", dtype=self.dtype_policy, name="raw_scale"

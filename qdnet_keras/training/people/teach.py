@@ -6,6 +6,7 @@ RUN/seen/            which picture was used for what, and what the encoder says 
 RUN/scores/          of the first stage, in which everything but the encoder learns, and
 RUN/renderings/      of the second, in which only the decoder and the restorer do:
     history.csv      one row an epoch
+    tensorboard/     the same for TensorBoard
     checkpoint/      network, optimiser, random state and epoch, replaced atomically
 RUN/validation.json  what the network reaches on pictures held out
 RUN/preset/          the trained network, for `--preset RUN/preset`
@@ -22,12 +23,8 @@ import tensorflow as tf
 from qdnet_keras.files import start_run, write_text
 from qdnet_keras.model.encoder import RESNET50_TAPS, Encoder
 from qdnet_keras.model.qdnet import QDNet
-from qdnet_keras.training.loop import (
-    EpochRecord,
-    fix_order_of_operations,
-    random_state,
-    write_versions,
-)
+from qdnet_keras.training.devices import fix_order_of_operations
+from qdnet_keras.training.loop import EpochRecord, random_state, write_versions
 from qdnet_keras.training.people.batches import Batches, Labelled
 from qdnet_keras.training.people.config import PeopleConfig
 from qdnet_keras.training.people.finish import calibrate, locate, remember
@@ -171,7 +168,10 @@ def _fit(
             epochs=epochs,
             steps_per_epoch=steps,
             shuffle=False,
-            callbacks=[EpochRecord(folder / "history.csv", done, epoch, manager)],
+            callbacks=[
+                keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+                EpochRecord(folder / "history.csv", done, epoch, manager),
+            ],
         )
     if config.optimizer.weight_average:
         optimizer.finalize_variable_values(model.trainable_variables)
