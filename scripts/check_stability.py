@@ -60,8 +60,11 @@ def pictures_of(paths: list[Path]) -> list[Path]:
     from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.photos.files import find_photos
 
-    manifests = [path for path in paths if path.suffix == ".csv"]
-    listed = [r.file for path in manifests for r in read_manifest(path).select("test").renderings]
+    manifests = [read_manifest(path) for path in paths if path.suffix == ".csv"]
+    tests = [manifest.select("test") for manifest in manifests]
+    if not all(map(len, tests)):
+        raise typer.BadParameter("a manifest has no pictures of the split 'test'")
+    listed = [rendering.file for test in tests for rendering in test.renderings]
     return [*listed, *find_photos([path for path in paths if path.suffix != ".csv"])]
 
 

@@ -96,7 +96,7 @@ class PeopleTrainSection(Section):
     decoder and the restorer alone, which need longer than scores do.
     """
 
-    epochs: Count = 10
+    epochs: Count = 6
     rendering_epochs: Annotated[int, Field(ge=0)] = 16
     steps_per_epoch: Count = 250
     seed: int = 0
