@@ -130,20 +130,25 @@ def enhance_pixels(
         tf.constant(seed),
     )
 
+    rendered: dict[float, np.ndarray] = {}  # the last alone: more take too much memory
+
     def render(epsilon: tf.Tensor) -> tuple[float, tuple]:
-        return score_seen(render_pixels(model, change_at(model, found, epsilon), pixels)), ()
+        rendered.clear()
+        output = render_pixels(model, change_at(model, found, epsilon), pixels)
+        rendered[float(epsilon)] = output
+        return score_seen(output), ()
 
     def score_seen(output: np.ndarray) -> float:
         return score_pixels(model, as_saved(output) if as_saved else output, long_side).score
 
-    # The best is rendered again: to carry it along would take several times its memory.
     epsilon, after, _ = settle(render, found, (), np.float32(target), tolerance)
     if as_saved and epsilon == 0.0:
         after = score_seen(pixels)
     after = float(after)
     change = change_at(model, found, epsilon)
+    output = pixels.copy() if epsilon == 0.0 else rendered.get(float(epsilon))
     return Enhanced(
-        pixels.copy() if epsilon == 0.0 else render_pixels(model, change, pixels),
+        render_pixels(model, change, pixels) if output is None else output,
         target,
         float(found.score_before[0]),
         after,
