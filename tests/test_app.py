@@ -98,7 +98,8 @@ class Window:
 
     def add(self, *files: Path) -> None:
         """Drops files; returns when the first that can be used was scored and rendered."""
-        self.all("#drop input[type=file]")[0].send_keys("\n".join(map(str, files)))
+        (entry,) = self.until(lambda: self.all("#drop input[type=file]"), "where files are dropped")
+        entry.send_keys("\n".join(map(str, files)))
         self.until(self.outcome, "a rendering")
 
     def outcome(self) -> str:
