@@ -124,7 +124,7 @@ def explain(
         long_side: Edits are tried on a copy of at most this long side, pixels.
 
     Returns:
-        `Explanation` with `score`, 0..100; `effects`, the remedy that helps most first, each with
+        `Explanation` with `score`, 0..100; `effects`, the remedy that mends most first, each with
         its `standard` and its `best` trial; and `regions`, a score for each part of the picture.
 
     Raises:

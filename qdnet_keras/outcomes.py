@@ -106,12 +106,16 @@ class Trial:
         size: Of the edit, in the unit of its remedy, see `qdnet_keras.advice.remedies`.
         score: Of the picture so edited, 0..100.
         gain: `score` less that of the picture as it is.
+        mends: How much of what is amiss with the picture the edit mends, 0..1, by what the network
+            expects of it where it is not spoilt; 0 where it loses points. See
+            `qdnet_keras.advice.explain.mending`.
     """
 
     edit: str
     size: float
     score: float
     gain: float
+    mends: float
 
     def __str__(self) -> str:
         return f"{self.edit}: {self.gain:+.1f}"
@@ -138,6 +142,11 @@ class Effect:
         """The trial with the highest score."""
         return max(self.trials, key=lambda trial: trial.score)
 
+    @property
+    def mends(self) -> float:
+        """Of the trial that mends most."""
+        return max(trial.mends for trial in self.trials)
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -145,7 +154,8 @@ class Explanation:
 
     Attributes:
         score: Of the picture, 0..100.
-        effects: One for each remedy, the one whose best trial gains most first.
+        effects: One for each remedy, the one that mends most first; those that mend nothing by the
+            gain of their best trial.
         regions: float32 `[rows, columns]`: the score of each part of the picture, were it a picture
             of its own, moved by one number so that the mean is `score`. Parts below it hold the
             score down.
@@ -165,6 +175,7 @@ class Explanation:
                 "trials": [vars(trial) for trial in effect.trials],
                 "gain": effect.standard.gain,
                 "best_gain": effect.best.gain,
+                "mends": effect.mends,
             }
             for effect in self.effects
         ]

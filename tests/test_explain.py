@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.distance import cosine as cosine_distance
 from typer.testing import CliRunner
 
 import qdnet_keras
+from qdnet_keras.advice.explain import mending
 from qdnet_keras.advice.regions import CELLS, region_scores
 from qdnet_keras.advice.remedies import REMEDIES
 from qdnet_keras.cli import app
 from qdnet_keras.defaults import WORKING_SIDE
 from qdnet_keras.evaluation.remedies import RIGHT, Verdict, shares
 from qdnet_keras.evaluation.spoilt import distance
-from qdnet_keras.model.scoring import score_copies
+from qdnet_keras.model.scoring import Seen, score_copies
 from qdnet_keras.photos.files import from_float, read_photo, to_float, working_copy
 from qdnet_keras.synthesis.edits import EDITS
 
@@ -34,6 +36,15 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def model(tiny_preset):
     return qdnet_keras.load(tiny_preset)
+
+
+@pytest.fixture(scope="module")
+def restoring(tiny_preset):
+    """A network that expects something else of each picture."""
+    model = qdnet_keras.load(tiny_preset)
+    step = model.restorer.step.kernel
+    step.assign(np.random.default_rng(1).normal(0, 0.5, step.shape))
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +71,65 @@ def test_trials_are_the_scores_of_edited_pictures(model, photo):
         assert str(effect.best) == f"{effect.best.edit}: {effect.best.gain:+.1f}"
 
 
-def test_the_most_helpful_comes_first_and_larger_sizes_are_tried_while_they_help(model, photo):
-    effects = qdnet_keras.explain(photo("a.png", seed=3), model).effects
-    gains = [effect.best.gain for effect in effects]
-    assert gains == sorted(gains, reverse=True)
-    for effect in effects:
+def test_larger_sizes_are_tried_while_they_help(model, photo):
+    for effect in qdnet_keras.explain(photo("a.png", seed=3), model).effects:
         steps = [0.0, *(trial.gain for trial in effect.trials)]
         helped = [after > before for before, after in pairwise(steps)]
         assert all(helped[:-1])
         assert not helped[-1] or len(effect.trials) == len(REMEDIES[effect.remedy].sizes)
+
+
+def test_a_network_that_has_not_learnt_to_restore_puts_the_most_helpful_first(model, photo):
+    effects = qdnet_keras.explain(photo("a.png", seed=3), model).effects
+    assert not any(trial.mends for effect in effects for trial in effect.trials)
+    gains = [effect.best.gain for effect in effects]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_what_helps_and_mends_most_comes_first(restoring, photo):
+    """What mends is what leads the network's quality to the one that it expects of the picture."""
+    path = photo("a.png", seed=3)
+    pixels = read_photo(path).pixels
+    explanation = qdnet_keras.explain(path, restoring)
+
+    before = restoring.encode(to_float(pixels)[None])
+    start = np.asarray(before.loc)[0]
+    way = np.asarray(before.restored)[0] - start
+    for effect in explanation.effects:
+        for trial in effect.trials:
+            edited = REMEDIES[effect.remedy].apply(to_float(pixels), trial.size)
+            went = np.asarray(restoring.encode(edited[None]).loc)[0] - start
+            angle = 1 - cosine_distance(went, way)
+            missed = abs(1 - angle * np.linalg.norm(went) / np.linalg.norm(way))
+            mends = (1 - missed) * angle if trial.gain > 0 and missed < 1 else 0.0
+            assert trial.mends == pytest.approx(mends, abs=0.01)
+        assert effect.mends == max(trial.mends for trial in effect.trials)
+    order = [(effect.mends, effect.best.gain) for effect in explanation.effects]
+    assert order == sorted(order, reverse=True)
+    assert 0 < order[0][0] <= 1
+    gains = [gain for _, gain in order]
+    assert gains != sorted(gains, reverse=True)
+
+
+def test_mending_is_the_share_of_the_way_times_how_straight_it_is():
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0].astype(np.float32)
+    start = np.array([[0.3, -1.0, 2.0]], np.float32)
+    before = Seen(np.zeros(1), start, start + 2 * turned[:1])
+    steps = {
+        "all the way": ([2, 0, 0], 1.0),
+        "half of it": ([1, 0, 0], 0.5),
+        "half of it too far": ([3, 0, 0], 0.5),
+        "twice as far": ([4, 0, 0], 0.0),
+        "half of it, at 60 degrees": ([1, 3**0.5, 0], 0.25),
+        "sideways": ([0, 0, 5], 0.0),
+        "back": ([-1, 0, 0], 0.0),
+        "nowhere": ([0, 0, 0], 0.0),
+    }
+    ways = np.array([step for step, _ in steps.values()], np.float32)
+    mended = mending(before, start + ways @ turned)
+    expected = [share for _, share in steps.values()]
+    np.testing.assert_allclose(mended, expected, atol=1e-5)
+    np.testing.assert_array_equal(mending(before._replace(restored=start), start + ways), 0)
 
 
 def brightness(parts: list[np.ndarray]) -> np.ndarray:
@@ -151,7 +212,7 @@ def test_a_darkened_photograph_is_said_to_want_light(released):
     original = to_float(read_photo(SAMPLES / "dog_reinhard.jpg").pixels)
     dark = from_float(EDITS["under"].apply(original, 0.6, np.random.default_rng(0)), np.uint8)
     first = qdnet_keras.explain(dark, released).effects[0]
-    assert first.remedy == "brighter"
+    assert first.remedy in RIGHT["under"]
     assert first.best.gain > 0
 
 
@@ -192,7 +253,8 @@ def test_text_says_the_same_in_sentences(tiny_preset, photo):
     path = photo("a.jpg")
     explanation = qdnet_keras.explain(path, qdnet_keras.load(tiny_preset))
     lines = run(path, "--preset", tiny_preset).stdout.splitlines()
-    assert lines[0] == f"{path} scores {explanation.score:.1f}. It would score, after an edit:"
+    scores = f"{path} scores {explanation.score:.1f}."
+    assert lines[0] == f"{scores} It would score, after an edit, what mends most first:"
     first = explanation.effects[0].standard
     assert lines[2].split(";")[0] == f"  {first.score:5.1f}  {first.gain:+5.1f}  {first.edit}"
     assert sum("by a third of a stop" in line for line in lines) == 2

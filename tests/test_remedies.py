@@ -72,6 +72,23 @@ def test_a_third_of_a_stop_is_a_third_of_a_stop():
     )
 
 
+def test_middle_tones_move_between_black_and_white_that_stay():
+    grey = np.linspace(0, 1, 5, dtype=np.float32)[None, :, None].repeat(3, axis=-1)
+    lighter, darker = (
+        treated(f"{name} middle tones", grey, 0.2)[0, :, 0] for name in ("lighter", "darker")
+    )
+    np.testing.assert_allclose(lighter[[0, 2, 4]], [0, 0.7, 1], atol=1e-6)
+    np.testing.assert_allclose(darker[[0, 2, 4]], [0, 0.3, 1], atol=1e-6)
+    np.testing.assert_allclose(lighter[1], 0.7**2, atol=1e-6)  # a power: of ½² that of ½, squared
+
+
+def test_middle_tones_pulled_down_are_lifted_to_where_they_were():
+    pixels = picture(7)
+    dark = EDITS["dark"].apply(pixels, 0.4, np.random.default_rng(0))  # to the power 1.6
+    share = 0.5 ** (1 / 1.6) - 0.5
+    np.testing.assert_allclose(treated("lighter middle tones", dark, share), pixels, atol=1e-5)
+
+
 def test_contrast_is_spread_and_the_mean_stays():
     pixels = picture(2)
     for name, factor in (("more contrast", 1.15), ("less contrast", 0.85)):

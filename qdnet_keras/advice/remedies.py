@@ -33,6 +33,11 @@ def expose(pixels: Array, stops: float) -> Array:
     return encode(decode(pixels) * np.float32(2**stops))
 
 
+def middle_tones(pixels: Array, share: float) -> Array:
+    """A power of the values that moves one half by `share`; black and white stay."""
+    return pixels ** np.float32(np.log(0.5 + share) / np.log(0.5))
+
+
 def contrast(pixels: Array, share: float) -> Array:
     """Differences from the mean level multiplied by 1 + `share`, clipped to 0..1."""
     return spread(pixels, float(luminance(pixels).mean()), 1 + share)
@@ -118,21 +123,26 @@ def _percent(text: str) -> Callable[[float], str]:
 
 
 _STOPS = (1 / 3, 2 / 3, 4 / 3, 8 / 3)
+_LEVELS = (0.05, 0.1, 0.2)
 _SHARES = (0.15, 0.3, 0.6)
 _WARMTHS = (0.06, 0.12, 0.24)
 
 REMEDIES = {
     "brighter": Remedy(_STOPS, lambda size: f"brighter by {_stops(size)}", expose),
     "darker": Remedy(_STOPS, lambda size: f"darker by {_stops(size)}", _opposites(expose)),
+    "lighter middle tones": Remedy(_LEVELS, _percent("lighter middle tones"), middle_tones),
+    "darker middle tones": Remedy(
+        _LEVELS, _percent("darker middle tones"), _opposites(middle_tones)
+    ),
     "more contrast": Remedy((*_SHARES, 1.2), _percent("more contrast"), contrast),
     "less contrast": Remedy(_SHARES, _percent("less contrast"), _opposites(contrast)),
     "brighter highlights": Remedy((0.1, 0.2, 0.4), _percent("brighter highlights"), highlights),
     "darker highlights": Remedy(
         (0.1, 0.2, 0.4), _percent("darker highlights"), _opposites(highlights)
     ),
-    "lighter shadows": Remedy((0.05, 0.1, 0.2), _percent("lighter shadows"), shadows),
-    "deeper shadows": Remedy((0.05, 0.1, 0.2), _percent("deeper shadows"), _opposites(shadows)),
-    "more colour": Remedy((0.2, 0.4, 0.8), _percent("more colour"), saturation),
+    "lighter shadows": Remedy(_LEVELS, _percent("lighter shadows"), shadows),
+    "deeper shadows": Remedy(_LEVELS, _percent("deeper shadows"), _opposites(shadows)),
+    "more colour": Remedy((0.2, 0.4, 0.8, 1.6), _percent("more colour"), saturation),
     "less colour": Remedy((0.15, 0.3, 0.6), _percent("less colour"), _opposites(saturation)),
     "warmer": Remedy(_WARMTHS, _percent("warmer"), warmth),
     "cooler": Remedy(_WARMTHS, _percent("cooler"), _opposites(warmth)),

@@ -61,12 +61,13 @@ _UNFAMILIAR = """
 
 
 def reasons(picture: Picture, explanation: Explanation) -> str:
-    """What small edits would change, the most helpful first, and which regions weigh."""
+    """What small edits would change, what mends most first, and which regions weigh."""
     best = [effect.best for effect in explanation.effects]
     helpful = [trial for trial in best if trial.gain > 0][:REASONS]
+    most = max((trial.gain for trial in helpful), default=1.0)
     edits = "".join(
         f'<li><span>{escape(trial.edit)}</span><b>{trial.gain:+.0f}</b><div class="scale">'
-        f'<i style="width:{100 * trial.gain / helpful[0].gain:.0f}%"></i></div></li>'
+        f'<i style="width:{100 * trial.gain / most:.0f}%"></i></div></li>'
         for trial in helpful
     )
     cells = "".join(

@@ -45,13 +45,16 @@ def run(
 ) -> None:
     """Tell why photographs have their scores.
 
-    For each, the score and what it would be after small edits: exposure, contrast, highlights and
-    shadows, colour, white balance, local contrast, noise, haze. The most helpful comes first. Where
-    the standard size of an edit helps, larger ones are tried. Below it a map of regions: the score
-    of each part of the picture, so that their mean is the score; low ones hold it down.
+    For each, the score and what it would be after small edits: exposure, middle tones, contrast,
+    highlights and shadows, colour, white balance, local contrast, noise, haze. First come edits
+    that raise it and mend what is amiss: those that lead to what the network expects of this
+    picture where it is not spoilt. Then the others, by their gain. Where the standard size of an
+    edit helps, larger ones are tried. Below it a map of regions: the score of each part of the
+    picture, so that their mean is the score; low ones hold it down.
 
     With --json: {"file", "score", "effects": [{"remedy", "trials": [{"edit", "size", "score",
-    "gain"}], "gain", "best_gain"}], "regions": [[]], "figures": []} or {"file", "error"}.
+    "gain", "mends"}], "gain", "best_gain", "mends"}], "regions": [[]], "figures": []} or {"file",
+    "error"}; mends is 0..1, 1 for an edit that leads all the way there.
     """
     paths = []
     if figure is not None:
@@ -85,7 +88,8 @@ def run(
 
 def _lines(file: str, explanation: "Explanation") -> list[str]:
     """A paragraph: the score, a line for each remedy, the map of regions."""
-    lines = [f"{file} scores {explanation.score:.1f}. It would score, after an edit:", ""]
+    scores = f"{file} scores {explanation.score:.1f}."
+    lines = [f"{scores} It would score, after an edit, what mends most first:", ""]
     for effect in explanation.effects:
         standard, best = effect.standard, effect.best
         line = f"  {standard.score:5.1f}  {standard.gain:+5.1f}  {standard.edit}"

@@ -9,23 +9,25 @@ from qdnet_keras.advice.explain import try_remedies
 from qdnet_keras.advice.remedies import REMEDIES
 from qdnet_keras.evaluation.spoilt import Spoilt, distance
 from qdnet_keras.model.qdnet import QDNet
-from qdnet_keras.model.scoring import score_pixels
+from qdnet_keras.outcomes import Effect
 from qdnet_keras.photos.files import from_float, to_float
 
 # What undoes each edit of `qdnet_keras.synthesis.edits.EDITS`, or a part of it: edits of contrast
 # change the strength of colours too.
 RIGHT: dict[str, frozenset[str]] = {
-    "under": frozenset({"brighter", "lighter shadows"}),
-    "over": frozenset({"darker", "darker highlights"}),
-    "dark": frozenset({"brighter", "lighter shadows"}),
-    "pale": frozenset({"darker", "deeper shadows", "more contrast", "less haze"}),
+    "under": frozenset({"brighter", "lighter shadows", "lighter middle tones"}),
+    "over": frozenset({"darker", "darker highlights", "darker middle tones"}),
+    "dark": frozenset({"brighter", "lighter shadows", "lighter middle tones"}),
+    "pale": frozenset(
+        {"darker", "darker middle tones", "deeper shadows", "more contrast", "less haze"}
+    ),
     "harsh": frozenset({"less contrast", "lighter shadows", "darker highlights", "less colour"}),
     "flat": frozenset(
         {"more contrast", "less haze", "deeper shadows", "brighter highlights", "more colour"}
     ),
     "haze": frozenset({"less haze", "more contrast", "deeper shadows", "more colour"}),
-    "crushed": frozenset({"lighter shadows", "brighter", "less contrast"}),
-    "lifted": frozenset({"deeper shadows", "more contrast", "less haze"}),
+    "crushed": frozenset({"lighter shadows", "lighter middle tones", "brighter", "less contrast"}),
+    "lifted": frozenset({"deeper shadows", "darker middle tones", "more contrast", "less haze"}),
     "clipped": frozenset({"darker highlights", "darker", "less contrast"}),
     "dull": frozenset({"brighter highlights", "more contrast", "brighter"}),
     "grey": frozenset({"more colour"}),
@@ -33,6 +35,7 @@ RIGHT: dict[str, frozenset[str]] = {
     "cast": frozenset({"neutral", "warmer", "cooler"}),
     "halo": frozenset({"less local contrast", "less contrast", "less noise"}),
 }
+BALANCES = ("warmer", "cooler")  # which of them is right depends on the cast: the nearer one
 
 
 class Verdict(NamedTuple):
@@ -55,12 +58,19 @@ class Verdict(NamedTuple):
 def judge_advice(model: QDNet, pair: Spoilt) -> Verdict:
     """Asks the network what would help a spoilt picture."""
     spoilt = to_float(pair.spoilt)
-    effects = try_remedies(model, spoilt, score_pixels(model, pair.spoilt).score)
-    first, size = effects[0].remedy, effects[0].best.size
-    rank = next(i for i, e in enumerate(effects, 1) if e.remedy in RIGHT[pair.kind])
-    mended = from_float(REMEDIES[first].apply(spoilt, size), np.uint8)
-    before, after = (distance(pair.original, p)["delta_e"] for p in (pair.spoilt, mended))
-    return Verdict(pair.kind, first, rank, after < before)
+    effects, _ = try_remedies(model, spoilt)
+    before = distance(pair.original, pair.spoilt)["delta_e"]
+
+    def nearer(effect: Effect) -> bool:
+        mended = from_float(REMEDIES[effect.remedy].apply(spoilt, effect.best.size), np.uint8)
+        return distance(pair.original, mended)["delta_e"] < before
+
+    def right(effect: Effect) -> bool:
+        good = effect.remedy in RIGHT[pair.kind]
+        return good and (effect.remedy not in BALANCES or nearer(effect))
+
+    rank = next(i for i, effect in enumerate(effects, 1) if right(effect))
+    return Verdict(pair.kind, effects[0].remedy, rank, nearer(effects[0]))
 
 
 def shares(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:

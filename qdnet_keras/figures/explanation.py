@@ -18,7 +18,7 @@ LEAST_SPAN = 5.0  # points of the score beside the mean that the colours reach t
 
 
 def draw_explanation(explanation: Explanation) -> "Figure":
-    """The picture, its regions in colour, and bars for the `SHOWN` remedies that gain most.
+    """The picture, its regions in colour, and bars for the first `SHOWN` remedies.
 
     Red regions score below the picture as a whole, blue ones above. A dark bar is what the
     standard size of an edit changes, the pale one behind it what its best size does, said below.

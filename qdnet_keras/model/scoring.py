@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,19 @@ from qdnet_keras.photos.files import read_photo, working_copy
 BATCH = 8
 
 
+class Seen(NamedTuple):
+    """What the network sees in working copies, float32.
+
+    `score` is `[count]`, 0..100. `z`, the mean of p(z|x), and `restored`, the quality that the
+    network expects of the picture where it is not spoilt (`z` itself before it has learnt that),
+    are `[count, latent_dim]`.
+    """
+
+    score: np.ndarray
+    z: np.ndarray
+    restored: np.ndarray
+
+
 def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE) -> Score:
     """Scores one picture.
 
@@ -23,7 +36,8 @@ def score_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE
         pixels: uint8 or uint16 `[height, width, 3]`, sRGB-encoded.
         long_side: The score is computed on a copy of at most this long side.
     """
-    outputs = _outputs(model, working_copy(pixels, long_side)[None])
+    encoding = graphs.encode(model)(working_copy(pixels, long_side)[None])
+    outputs = graphs.report(model)(encoding)
     return Score(**{name: float(outputs[name][0]) for name in SCORES})
 
 
@@ -36,12 +50,17 @@ def score_copies(model: QDNet, copies: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         float32 `[count]`, 0..100.
     """
-    batches = [copies[start : start + BATCH] for start in range(0, len(copies), BATCH)]
-    return np.concatenate([_outputs(model, np.stack(batch))["score"] for batch in batches])
+    return see_copies(model, copies).score
 
 
-def _outputs(model: QDNet, copies: np.ndarray) -> dict[str, Any]:
-    return graphs.report(model)(graphs.encode(model)(copies))
+def see_copies(model: QDNet, copies: Sequence[np.ndarray]) -> Seen:
+    """As `score_copies`, and the qualities that scores are of."""
+    batches = []
+    for start in range(0, len(copies), BATCH):
+        encoding = graphs.encode(model)(np.stack(copies[start : start + BATCH]))
+        score = graphs.report(model)(encoding)["score"]
+        batches.append((score, encoding.loc, encoding.restored))
+    return Seen(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 
 def score_files(model: QDNet, manifest: Manifest, long_side: int = WORKING_SIDE) -> np.ndarray:
