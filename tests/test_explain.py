@@ -99,9 +99,9 @@ def test_what_helps_and_mends_most_comes_first(restoring, photo):
         for trial in effect.trials:
             edited = REMEDIES[effect.remedy].apply(to_float(pixels), trial.size)
             went = np.asarray(restoring.encode(edited[None]).loc)[0] - start
-            angle = 1 - cosine_distance(went, way)
-            missed = abs(1 - angle * np.linalg.norm(went) / np.linalg.norm(way))
-            mends = (1 - missed) * angle if trial.gain > 0 and missed < 1 else 0.0
+            cosine = 1 - cosine_distance(went, way)
+            missed = abs(1 - cosine * np.linalg.norm(went) / np.linalg.norm(way))
+            mends = 1 - missed if trial.gain > 0 and missed < 1 else 0.0
             assert trial.mends == pytest.approx(mends, abs=0.01)
         assert effect.mends == max(trial.mends for trial in effect.trials)
     order = [(effect.mends, effect.best.gain) for effect in explanation.effects]
@@ -111,7 +111,7 @@ def test_what_helps_and_mends_most_comes_first(restoring, photo):
     assert gains != sorted(gains, reverse=True)
 
 
-def test_mending_is_the_share_of_the_way_times_how_straight_it_is():
+def test_mending_is_the_share_of_the_way_to_the_quality_that_is_expected():
     turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0].astype(np.float32)
     start = np.array([[0.3, -1.0, 2.0]], np.float32)
     before = Seen(np.zeros(1), start, start + 2 * turned[:1])
@@ -120,7 +120,7 @@ def test_mending_is_the_share_of_the_way_times_how_straight_it_is():
         "half of it": ([1, 0, 0], 0.5),
         "half of it too far": ([3, 0, 0], 0.5),
         "twice as far": ([4, 0, 0], 0.0),
-        "half of it, at 60 degrees": ([1, 3**0.5, 0], 0.25),
+        "half of it, at 60 degrees": ([1, 3**0.5, 0], 0.5),
         "sideways": ([0, 0, 5], 0.0),
         "back": ([-1, 0, 0], 0.0),
         "nowhere": ([0, 0, 0], 0.0),

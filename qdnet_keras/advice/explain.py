@@ -10,7 +10,7 @@ from qdnet_keras.model.scoring import Seen, score_copies, see_copies
 from qdnet_keras.outcomes import Effect, Explanation, Trial
 from qdnet_keras.photos.files import from_float, working_copy
 
-_SHORTEST = 1e-6  # of a way between qualities
+_SHORTEST = 1e-12  # squared length of a way between qualities
 
 
 def explain_pixels(model: QDNet, pixels: np.ndarray, long_side: int = WORKING_SIDE) -> Explanation:
@@ -57,9 +57,9 @@ def mending(before: Seen, z: np.ndarray) -> np.ndarray:
     """How much of what is amiss with a picture edits mend, by the qualities that they lead to.
 
     A score alone prefers what raises it on nearly every picture. But the network also expects a
-    quality of the picture where it is not spoilt (`Restorer`). An edit mends as much as the share
-    of the way there that it goes, what it goes too far taken off, times the cosine of the angle
-    between its way and that one; at right angles, or backwards, nothing.
+    quality of the picture where it is not spoilt (`Restorer`). An edit mends the share of the way
+    there that it goes, what it goes too far taken off; a step at right angles, or backwards, mends
+    nothing.
 
     Args:
         before: Of the picture as it is, `count` 1.
@@ -68,12 +68,9 @@ def mending(before: Seen, z: np.ndarray) -> np.ndarray:
     Returns:
         `[count]`, 0..1; zeros for a network that has not learnt to restore.
     """
-    way, went = (before.restored - before.z)[0], z - before.z
-    length = np.linalg.norm(way)
-    along = went @ way / max(length, _SHORTEST)
-    cosine = along / np.maximum(np.linalg.norm(went, axis=-1), _SHORTEST)
-    share = 1 - np.abs(1 - along / max(length, _SHORTEST))
-    return np.maximum(share, 0) * np.maximum(cosine, 0)
+    way = (before.restored - before.z)[0]
+    share = (z - before.z) @ way / max(way @ way, _SHORTEST)
+    return np.maximum(1 - np.abs(1 - share), 0)
 
 
 def _goes_on(trials: list[Trial], sizes: tuple[float, ...]) -> bool:
