@@ -74,7 +74,8 @@ class OptimizerSection(Section):
     """`step`: rate × `decay` every `decay_epochs`; `cosine`: warm-up, then down to 10 %.
 
     `accumulate` batches make one update, as one batch of so many times the pairs would, except that
-    BatchNorm sees each on its own: for large batches in little memory.
+    BatchNorm sees each on its own: for large batches in little memory. `weight_decay`, apart from
+    the gradient (AdamW), is of kernels alone.
     """
 
     name: Literal["sgd", "adam"] = "adam"
@@ -84,6 +85,7 @@ class OptimizerSection(Section):
     decay_epochs: Count = 7
     accumulate: Count = 1
     clip_norm: Positive | None = None
+    weight_decay: Positive | None = None
     weight_average: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 

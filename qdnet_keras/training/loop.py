@@ -114,7 +114,7 @@ def train(
             manager.save(checkpoint_number=0)
 
     done = int(epoch)
-    with _named_failures(pictures):
+    with named_failures(pictures):
         fit(
             model,
             lambda: new_model(config, training, steps),
@@ -196,7 +196,7 @@ def _finish(
 
 
 @contextmanager
-def _named_failures(pictures: Pictures) -> Iterator[None]:
+def named_failures(pictures: Pictures) -> Iterator[None]:
     """Lets the error of a picture that cannot be read out of TensorFlow's own."""
     try:
         yield

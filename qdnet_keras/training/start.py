@@ -91,13 +91,17 @@ def build_optimizer(
             warmup_steps=warmup,
         )
     kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[options.name]
-    return kind(
+    optimizer = kind(
         rate,
+        weight_decay=options.weight_decay,
         global_clipnorm=options.clip_norm,
         gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,
         use_ema=options.weight_average is not None,
         ema_momentum=options.weight_average or 0.99,
     )
+    if options.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
 
 
 def start_from(model: QDNet, preset: str | Path, restorer: bool = True) -> list[str]:
