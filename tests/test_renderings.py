@@ -11,9 +11,12 @@ from typer.testing import CliRunner
 from qdnet_keras.cli import app
 from qdnet_keras.evaluation.enhancement import (
     OTHERS,
+    chroma_kept,
     clipped,
+    edges_reversed,
     gamma_by_mean,
     gradient_correlation,
+    hue_shift,
     kept,
     shift_of_greys,
     summary,
@@ -44,6 +47,33 @@ def test_the_shift_of_greys_is_the_chroma_that_they_get():
     assert np.isnan(shift_of_greys(np.full((40, 40, 3), (255, 0, 0), np.uint8), tinted))
 
 
+def _from_lab(light, chroma, hue):
+    angle = np.radians(hue)
+    lab = np.float32([[[light, chroma * np.cos(angle), chroma * np.sin(angle)]]])
+    rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)[0, 0]
+    assert rgb.min() > 0 and rgb.max() < 1
+    return np.broadcast_to(np.round(255 * rgb).astype(np.uint8), (20, 20, 3))
+
+
+def test_chroma_is_judged_by_the_hue_that_it_had():
+    blue, paler = _from_lab(50, 30, 280), _from_lab(60, 18, 250)
+    kept_blue = chroma_kept(blue, paler)
+    assert kept_blue["blue"] == pytest.approx(0.6, abs=0.02)
+    assert np.isnan(kept_blue["green"]) and np.isnan(kept_blue["skin-like"])
+    assert hue_shift(blue, paler) == pytest.approx(30, abs=1)
+    assert hue_shift(_from_lab(50, 30, 355), _from_lab(50, 30, 5)) == pytest.approx(10, abs=1)
+    assert np.isnan(hue_shift(np.full((9, 9, 3), 90, np.uint8), blue[:9, :9]))
+
+
+def test_edges_that_run_the_other_way_are_counted():
+    steps = np.zeros((8, 8, 3), np.uint8)
+    steps[:, 2:4], steps[:, 4:6], steps[:, 6:] = 50, 100, 150
+    turned = steps.copy()
+    turned[:, 6:] = 80
+    assert edges_reversed(steps, turned) == pytest.approx(100 / 3)
+    assert edges_reversed(steps, steps) == edges_reversed(steps[:, :2], 255 - steps[:, :2]) == 0
+
+
 def test_burnt_and_black_pixels_are_counted():
     picture = np.full((10, 10, 3), 100, np.uint8)
     picture[:2] = (255, 90, 90)  # one burnt colour is enough
@@ -64,14 +94,26 @@ def test_other_methods_return_pictures(pixels, name):
 
 def test_shares_are_of_all_renderings():
     rows = [
-        {"TMQI gain": gain, "gradient correlation": 0.95, "shift of greys": 1, "clipping added": 2}
-        for gain in (0.2, -0.1, 0.3, 0.0)
+        {
+            "TMQI gain": gain,
+            "gradient correlation": 0.95,
+            "shift of greys": 1,
+            "clipping added": 2,
+            "edges reversed": 0,
+            "hue shift": 2,
+            "chroma of blue": chroma,
+            "chroma of green": np.nan,
+            "chroma of skin-like": 1,
+        }
+        for gain, chroma in ((0.2, 0.5), (-0.1, 0.9), (0.3, 1.1), (0.0, np.nan))
     ]
     figures = summary(rows)
     assert figures["TMQI gain"] == pytest.approx(0.1)
     assert figures["TMQI rose"] == 0.5
     assert figures["gradient correlation >= 0.9"] == 1
     assert figures["clipping added <= 1"] == 0
+    assert figures["chroma of blue, median"] == 0.9
+    assert figures["chroma >= 0.7"] == pytest.approx(6 / 7)
 
 
 def test_renderings_of_a_preset(tiny_preset, pixels, tmp_path):

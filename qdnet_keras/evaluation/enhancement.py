@@ -23,6 +23,10 @@ OURS = "QD-net"
 NEUTRAL_CHROMA = 3.0  # ΔE from grey up to which a pixel counts as neutral
 BURNT, BLACK = 253, 2  # of 255
 REACHED = 3.0  # of the score
+VISIBLE_CHROMA = 10.0  # ΔE from grey from which a hue is seen
+AREAS = {"blue": (230, 300), "green": (110, 170), "skin-like": (30, 70)}  # hues, degrees of CIELAB
+LEAST_AREA = 0.01  # of a picture
+STRONG_EDGE, WEAK_EDGE = 20.0, 5.0  # levels between neighbouring pixels
 
 
 def clahe(pixels: np.ndarray) -> np.ndarray:
@@ -51,8 +55,11 @@ OTHERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def kept(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """What must not change: structure, neutral greys, and the shares of burnt and black pixels."""
+    """What must not change: structure, greys, colours, and the shares of burnt and black pixels."""
     return {
+        "edges reversed": edges_reversed(before, after),
+        "hue shift": hue_shift(before, after),
+        **{f"chroma of {name}": share for name, share in chroma_kept(before, after).items()},
         "gradient correlation": gradient_correlation(before, after),
         "shift of greys": shift_of_greys(before, after),
         "clipping added": clipped(after) - clipped(before),
@@ -70,14 +77,62 @@ def gradient_correlation(before: np.ndarray, after: np.ndarray) -> float:
 
 def shift_of_greys(before: np.ndarray, after: np.ndarray) -> float:
     """Mean chroma difference ΔE of pixels that were neutral; nan where there are hardly any."""
-    first, second = (
-        cv2.cvtColor(p.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for p in (before, after)
-    )
+    first, second = _lab(before), _lab(after)
     neutral = np.hypot(first[..., 1], first[..., 2]) < NEUTRAL_CHROMA
     if neutral.mean() < 0.001:
         return float("nan")
     shift = (second - first)[neutral][:, 1:].mean(0)
     return float(np.hypot(*shift))
+
+
+def chroma_kept(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """Mean chroma after to mean chroma before in areas of some hues; nan where there are none.
+
+    Hues are told by the picture before, where its chroma is visible, see `AREAS`.
+    """
+    first, second = _lab(before), _lab(after)
+    chroma, hue = _chroma(first), _hue(first)
+    kept = {}
+    for name, (low, high) in AREAS.items():
+        area = (chroma >= VISIBLE_CHROMA) & (hue >= low) & (hue < high)
+        is_large = area.mean() >= LEAST_AREA
+        kept[name] = (
+            float(_chroma(second)[area].mean() / chroma[area].mean()) if is_large else np.nan
+        )
+    return kept
+
+
+def hue_shift(before: np.ndarray, after: np.ndarray) -> float:
+    """Median turn of hues in degrees, where visible before and after; nan where none are."""
+    first, second = _lab(before), _lab(after)
+    seen = (_chroma(first) >= VISIBLE_CHROMA) & (_chroma(second) >= VISIBLE_CHROMA / 2)
+    if seen.mean() < LEAST_AREA:
+        return float("nan")
+    turn = np.abs(_hue(first) - _hue(second))[seen]
+    return float(np.median(np.minimum(turn, 360 - turn)))
+
+
+def edges_reversed(before: np.ndarray, after: np.ndarray) -> float:
+    """Percentage of strong edges that clearly run the other way; 0 where there are none."""
+    strong, turned = 0, 0
+    for axis in (0, 1):
+        first, second = (np.diff(p.astype(float).mean(-1), axis=axis) for p in (before, after))
+        edges = np.abs(first) >= STRONG_EDGE
+        strong += edges.sum()
+        turned += (edges & (first * second < 0) & (np.abs(second) >= WEAK_EDGE)).sum()
+    return 100.0 * float(turned / max(strong, 1))
+
+
+def _lab(pixels: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def _chroma(lab: np.ndarray) -> np.ndarray:
+    return np.hypot(lab[..., 1], lab[..., 2])
+
+
+def _hue(lab: np.ndarray) -> np.ndarray:
+    return np.degrees(np.arctan2(lab[..., 2], lab[..., 1])) % 360
 
 
 def clipped(pixels: np.ndarray) -> float:
@@ -134,11 +189,18 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     """Figures of one method over all renderings; shares in 0..1."""
     column = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
     greys = column["shift of greys"][np.isfinite(column["shift of greys"])]
+    chroma = {name: column[f"chroma of {name}"] for name in AREAS}
+    all_chroma = np.concatenate(list(chroma.values()))
+    all_chroma = all_chroma[np.isfinite(all_chroma)]
     figures = {
         "TMQI gain": column["TMQI gain"].mean(),
         "TMQI rose": (column["TMQI gain"] > 0).mean(),
         "gradient correlation": column["gradient correlation"].mean(),
         "gradient correlation >= 0.9": (column["gradient correlation"] >= 0.9).mean(),
+        "edges reversed": column["edges reversed"].mean(),
+        "hue shift": np.nanmedian(column["hue shift"]),
+        **{f"chroma of {name}, median": np.nanmedian(kept) for name, kept in chroma.items()},
+        "chroma >= 0.7": (all_chroma >= 0.7).mean(),
         "shift of greys": greys.mean(),
         "shift of greys <= 3": (greys <= 3).mean(),
         "clipping added": column["clipping added"].mean(),
