@@ -20,9 +20,10 @@ from qdnet_keras.training.people import seen, teach
 from qdnet_keras.training.people.batches import Batches, Labelled
 from qdnet_keras.training.people.config import load_people_config
 from qdnet_keras.training.people.finish import calibrate, locate
+from qdnet_keras.training.people.joint import JointTraining
 from qdnet_keras.training.people.rows import Rows
 from qdnet_keras.training.people.sources import Sources
-from qdnet_keras.training.people.teachers import VoteTeacher, link, together
+from qdnet_keras.training.people.teachers import VoteTeacher, link, smoothed, together
 
 SETTINGS = (
     "data.liked_part=null",
@@ -273,7 +274,11 @@ def test_partners_are_other_versions_of_the_same_photograph(taught, sources, con
     own = np.arange(6)
     assert (batch["partner"] != own).all() and (batch["partner"] // 3 == own // 3).all()
     np.testing.assert_array_equal(batch["pictures"][3:], spoilt.pictures[:3])
-    assert len(batch["votes"]) == config.batch.first + config.batch.other
+    first_count, other_count = config.batch.first, config.batch.other
+    assert len(batch["votes"]) == first_count + other_count
+    assert sorted(batch["mixed"][:first_count]) == list(range(first_count))
+    assert (batch["mixed"][first_count:] >= first_count).all()
+    assert batch["share"].min() >= 0 and batch["share"].max() < 1
     for (row, view), vote in zip(batch["statistics"][0], batch["votes"], strict=True):
         np.testing.assert_array_equal(row, spoilt.statistics[0][int(vote)])
         np.testing.assert_array_equal(view, row + 100)
@@ -304,6 +309,41 @@ def test_votes_of_a_set_take_the_place_that_the_regressions_give_its_pictures():
     assert linked.mean() == pytest.approx(said.mean(), abs=1e-4)
     assert 0.7 < linked.mean() < 1.2 and linked.std() == pytest.approx(said.std() / 2, rel=1e-4)
     np.testing.assert_allclose(together(linked, linked, 0.75), linked * 1.75 / 1.25, rtol=1e-5)
+
+
+def test_mixtures_are_of_statistics_and_of_labels_alike(taught, config):
+    model = taught[0]
+    joint = JointTraining(model, config.loss, 1)
+    rng = np.random.default_rng(0)
+    widths = seen.stage_widths(model)
+    statistics = [rng.normal(0, 1, (4, 2, width)).astype("float32") for width in widths]
+    votes, order = rng.normal(0, 1, 4).astype("float32"), np.array([2, 3, 1, 0], "int32")
+
+    def loss(share):
+        batch = {"statistics": statistics, "votes": votes, "mixed": order}
+        return float(joint._of_mixtures(batch | {"share": np.float32(share)}, training=False))
+
+    score = np.asarray(model.scorer(locate(model, [stage[:, 0] for stage in statistics])))
+    assert loss([0, 0, 0, 0]) == pytest.approx(np.square(score - votes).mean(), rel=1e-4)
+    assert loss([1, 1, 1, 1]) == pytest.approx(np.square(score - votes).mean(), rel=1e-4)
+    half = [(stage[:, 0] + stage[order, 0]) / 2 for stage in statistics]
+    error = np.asarray(model.scorer(locate(model, half))) - (votes + votes[order]) / 2
+    assert loss([0.5] * 4) == pytest.approx(np.square(error).mean(), rel=1e-4)
+
+
+def test_smoothed_votes_are_nearer_to_what_all_people_would_say():
+    rng = np.random.default_rng(0)
+    statistics = [rng.normal(0, 1, (300, 5)).astype("float32")]
+    opinion = statistics[0] @ np.array([1.0, -1.0, 0.5, 0, 0])
+    votes = opinion + rng.normal(0, 1, 300)
+    groups = [str(number // 2) for number in range(300)]
+
+    def error(share):
+        return np.square(smoothed(votes, statistics, groups, share) - opinion).mean()
+
+    np.testing.assert_allclose(smoothed(votes, statistics, groups, 0.0), votes)
+    assert smoothed(votes, statistics, groups, 0.7).mean() == pytest.approx(votes.mean())
+    assert error(0.5) < 0.6 * error(0.0)
 
 
 def test_calibration_has_the_mean_of_votes_and_as_much_spread_as_it_agrees(taught):

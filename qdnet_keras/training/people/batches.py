@@ -56,10 +56,18 @@ class Batches:
         self.photographs, self.sizes = photographs, sizes
 
     def get(self, random: np.random.Generator, photographs: np.ndarray) -> dict[str, Any]:
-        """Drawn labelled pictures, and given photographs in all versions."""
+        """Drawn labelled pictures, and given photographs in all versions.
+
+        `mixed` is, for each labelled picture, the number of another of its set, and `share` how
+        much of that one is in the mixture of both.
+        """
         counts = [self.sizes.first] + [self.sizes.other] * (len(self.sets) - 1)
         drawn = [part.draw(random, count) for part, count in zip(self.sets, counts, strict=True)]
         stages = zip(*(part["statistics"] for part in drawn), strict=True)
+        starts = np.cumsum([0, *counts[:-1]])
+        mixed = [
+            start + random.permutation(count) for start, count in zip(starts, counts, strict=True)
+        ]
         versions = self.spoilt.versions
         rows = (photographs[:, None] * versions + np.arange(versions)).ravel()
         shift = random.integers(1, versions, (len(photographs), 1))
@@ -68,6 +76,8 @@ class Batches:
         return {
             "statistics": tuple(np.concatenate(stage) for stage in stages),
             "votes": np.concatenate([part["votes"] for part in drawn]),
+            "mixed": np.concatenate(mixed).astype("int32"),
+            "share": random.random(sum(counts), "float32"),
             "versions": tuple(stage[rows] for stage in self.spoilt.statistics),
             "pictures": self.spoilt.pictures[rows],
             "moments": self.spoilt.moments[rows],

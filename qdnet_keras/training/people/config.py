@@ -65,11 +65,15 @@ class PeopleLossSection(Section):
     """Weights of `JointTraining`; scores are in standard deviations of the first set's votes.
 
     `published` is the weight of published votes beside what the first set's people would say, where
-    a picture has no vote. `margin` is by how much an
-    edit of strength 1 lowers the score at least. One pixel in `stride`, each way, is compared.
+    a picture has no vote. `smoothing` is the share, in a vote's label, of what the other votes of
+    its set let expect of the picture. `mixtures` is the weight of mixtures of two pictures beside
+    pictures. `margin` is by how much an edit of strength 1 lowers the score at least. One pixel in
+    `stride`, each way, is compared.
     """
 
     published: NonNegative = 1.0
+    smoothing: Annotated[float, Field(ge=0, le=1)] = 0.5
+    mixtures: NonNegative = 1.0
     score: NonNegative = 3.0
     steady: NonNegative = 1.0
     spoilt: NonNegative = 0.45

@@ -1,6 +1,7 @@
 """What is learnt at once from votes and from spoilt photographs, one batch a step.
 
 votes        −E[log q(y|z)] of pictures with labels, and of another view of each
+mixtures     the same of two pictures' mixed statistics, whose label is as mixed
 steady       a picture and its view score alike
 spoilt       the same of spoilt photographs, whose label is at least a margin below their own
 order        a photograph's score lies above those of its spoilt versions, by the margin
@@ -22,7 +23,17 @@ from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.tone import Tones, change_between
 from qdnet_keras.training.people.config import PeopleLossSection
 
-TERMS = ("votes", "steady", "spoilt", "order", "kl", "reconstruction", "swap", "restoration")
+TERMS = (
+    "votes",
+    "mixtures",
+    "steady",
+    "spoilt",
+    "order",
+    "kl",
+    "reconstruction",
+    "swap",
+    "restoration",
+)
 STEEPNESS = 4.0  # of the order's logistic loss
 
 
@@ -67,6 +78,7 @@ class JointTraining(keras.Model):
         score = ops.reshape(score, (-1, 2))
         return {
             "votes": ops.mean(ops.square(score - batch["votes"][:, None])),
+            "mixtures": self._of_mixtures(batch, training),
             "steady": ops.mean(ops.square(score[:, 0] - score[:, 1])),
             **terms,
             "kl": (kl_spoilt + ops.mean(kl_divergence(loc, scale))) / 2.0,
@@ -77,7 +89,7 @@ class JointTraining(keras.Model):
         weights = self.options
         warmup = ops.minimum(1.0, ops.cast(step, "float32") / self.kl_warmup)
         return (
-            weights.score * terms["votes"]
+            weights.score * (terms["votes"] + weights.mixtures * terms["mixtures"])
             + weights.steady * terms["steady"]
             + weights.spoilt * terms["spoilt"]
             + weights.order * terms["order"]
@@ -90,6 +102,18 @@ class JointTraining(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(self.trackers.values())
+
+    def _of_mixtures(self, batch: dict[str, Any], training: bool) -> Any:
+        """Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018."""
+        share, votes = batch["share"], batch["votes"]
+
+        def mixed(values: Any, share: Any) -> Any:
+            return values + share * (ops.take(values, batch["mixed"], axis=0) - values)
+
+        statistics = [mixed(stage[:, 0], share[:, None]) for stage in batch["statistics"]]
+        loc, scale = self.network.posterior(statistics, dropped=training)
+        score = self.network.scorer(self._sample(loc, scale, training), training=training)
+        return ops.mean(ops.square(ops.reshape(score, (-1,)) - mixed(votes, share)))
 
     def _of_spoilt(self, batch: dict[str, Any], training: bool) -> tuple[dict[str, Any], Any]:
         network = self.network

@@ -34,6 +34,7 @@ from qdnet_keras.training.people.teachers import (
     PublishedTeacher,
     VoteTeacher,
     link,
+    smoothed,
     together,
 )
 from qdnet_keras.training.release import agreement
@@ -115,10 +116,12 @@ def _lessons(
         return Labelled(pictures.statistics, pictures.views, labels.astype("float32"))
 
     opinions = [said(pictures.statistics) for pictures in (first, *others)]
-    sets = [
-        labelled(pictures, link(pictures.manifest.mos, opinion, opinions[0].std()))
-        for pictures, opinion in zip((first, *others), opinions, strict=True)
-    ]
+    sets = []
+    for pictures, opinion in zip((first, *others), opinions, strict=True):
+        labels = link(pictures.manifest.mos, opinion, opinions[0].std())
+        groups = [rendering.group for rendering in pictures.manifest.renderings]
+        statistics = pictures.statistics[:stages]
+        sets.append(labelled(pictures, smoothed(labels, statistics, groups, config.loss.smoothing)))
     sets.append(labelled(renderings, said(renderings.statistics)))
     labels = said(seen.spoilt.statistics).reshape(seen.spoilt.count, seen.spoilt.versions)
     numbers = np.split(np.arange(seen.spoilt.count), [seen.spoilt.count - seen.held_out])

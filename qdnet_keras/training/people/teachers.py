@@ -4,6 +4,7 @@ Sets ask different people different questions, and no set has votes for spoilt p
 regression learns the first set's votes from what the encoder says, another learns votes of
 tone-mapped pictures from published statistics, whose pictures need not be there. A label is what
 both say together, or a picture's vote, whose set has the mean and the spread of what both say.
+Votes are noisy: part of each is what other votes of the set let expect of the picture.
 """
 
 import math
@@ -73,6 +74,25 @@ def link(mos: np.ndarray, opinion: np.ndarray, unit: float) -> np.ndarray:
         unit: Standard deviation of `opinion` that becomes 1.
     """
     return standardised(mos) * opinion.std() / unit + opinion.mean()
+
+
+def smoothed(
+    labels: np.ndarray, statistics: list[np.ndarray], groups: list[str], share: float
+) -> np.ndarray:
+    """Labels of a set moved towards what a regression says that has not seen them, `[count]`.
+
+    A vote is the mean of a few people's; the regression knows what pictures like it got.
+
+    Args:
+        labels: Of pictures of two groups or more.
+        statistics: Of the same, `[count, channels]`, the encoder's stages.
+        groups: Of each picture; those of one group are unseen together.
+        share: 0..1, of the regression.
+    """
+    said = KernelTeacher(statistics, labels, pictures=0).unseen(groups)
+    said, votes = said - said.mean(), labels - labels.mean()
+    fitted = labels.mean() + said * (said @ votes) / max(float(said @ said), 1e-9)
+    return (1.0 - share) * labels + share * fitted
 
 
 def together(votes: np.ndarray, published: np.ndarray, weight: float) -> np.ndarray:
