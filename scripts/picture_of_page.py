@@ -48,16 +48,18 @@ def _picture(browser: webdriver.Chrome) -> bytes:
     def click(selector: str, index: int = 0) -> None:
         wait.until(lambda _: browser.find_elements("css selector", selector))[index].click()
 
-    def rendered(_: object) -> bool:
-        return bool(browser.find_elements("css selector", "#after"))
+    def rendering(_: object) -> str | None:
+        """Address of the rendering that is shown."""
+        script = "return [...document.querySelectorAll('#compare img')].map(image => image.src)[1]"
+        is_scored = browser.find_elements("css selector", "#after")
+        return browser.execute_script(script) if is_scored else None
 
     size = {"width": SIZE[0], "height": SIZE[1], "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     click(".samples .all")
-    wait.until(rendered)
+    first = wait.until(rendering)
     click(".filmstrip button", SHOWN)
-    wait.until(lambda _: not rendered(_))
-    wait.until(rendered)
+    wait.until(lambda _: rendering(_) not in (None, first))
     browser.execute_script("window.scrollTo(0, 0)")
     time.sleep(2)  # for pictures to load and waiting signs to fade
     png = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]

@@ -185,6 +185,12 @@ def enhanced_rows(
         yield rows
 
 
+def _median(values: np.ndarray) -> float:
+    """Of those that are numbers; nan where none is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     """Figures of one method over all renderings; shares in 0..1."""
     column = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
@@ -198,8 +204,8 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
         "gradient correlation": column["gradient correlation"].mean(),
         "gradient correlation >= 0.9": (column["gradient correlation"] >= 0.9).mean(),
         "edges reversed": column["edges reversed"].mean(),
-        "hue shift": np.nanmedian(column["hue shift"]),
-        **{f"chroma of {name}, median": np.nanmedian(kept) for name, kept in chroma.items()},
+        "hue shift": _median(column["hue shift"]),
+        **{f"chroma of {name}, median": _median(kept) for name, kept in chroma.items()},
         "chroma >= 0.7": (all_chroma >= 0.7).mean(),
         "shift of greys": greys.mean(),
         "shift of greys <= 3": (greys <= 3).mean(),
