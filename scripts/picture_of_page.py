@@ -48,18 +48,17 @@ def _picture(browser: webdriver.Chrome) -> bytes:
     def click(selector: str, index: int = 0) -> None:
         wait.until(lambda _: browser.find_elements("css selector", selector))[index].click()
 
-    def rendering(_: object) -> str | None:
-        """Address of the rendering that is shown."""
-        script = "return [...document.querySelectorAll('#compare img')].map(image => image.src)[1]"
-        is_scored = browser.find_elements("css selector", "#after")
-        return browser.execute_script(script) if is_scored else None
+    def text(selector: str) -> str:
+        found = browser.find_elements("css selector", selector)
+        return found[0].text if found else ""
 
     size = {"width": SIZE[0], "height": SIZE[1], "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     click(".samples .all")
-    first = wait.until(rendering)
+    wait.until(lambda _: text("#outcome .status"))
+    first = text(".card .file")
     click(".filmstrip button", SHOWN)
-    wait.until(lambda _: rendering(_) not in (None, first))
+    wait.until(lambda _: text(".card .file") not in ("", first) and text("#after"))
     browser.execute_script("window.scrollTo(0, 0)")
     time.sleep(2)  # for pictures to load and waiting signs to fade
     png = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
