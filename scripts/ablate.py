@@ -14,7 +14,6 @@ OUT/enhanced.jpg  a test picture as it is and as each network renders it at the 
 
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +22,7 @@ import numpy as np
 import typer
 from PIL import Image, ImageDraw
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
 from qdnet_keras.evaluation.ablations import ABLATIONS
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from qdnet_keras.model.qdnet import QDNet
     from qdnet_keras.training.config import Config
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 COMMON = (
     "train.score_steps=0",
@@ -262,4 +260,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -9,17 +9,14 @@ ends* if each end scores below the highest by half a MOS.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 STOPS = (-2, -4 / 3, -2 / 3, 0, 2 / 3, 4 / 3, 2)
 CONTRASTS = (-0.6, -0.4, -0.2, 0, 0.3, 0.7, 1.2)  # added share of differences from the mean
@@ -39,17 +36,13 @@ def main(
     from rich.progress import track
 
     from qdnet_keras.advice.remedies import contrast, expose
-    from qdnet_keras.data.reading import read_manifest
+    from qdnet_keras.evaluation.spoilt import liked_tests
     from qdnet_keras.model import graphs
     from qdnet_keras.model.qdnet import QDNet
     from qdnet_keras.photos.files import read_photo, working_copy
 
     model = QDNet.from_preset(preset)
-    tests = read_manifest(labels).select("test").renderings
-    liked = [r.file for r in tests if r.mos >= least and r.part in (part, None)]
-    if not liked:
-        raise typer.BadParameter(f"{labels} has no test photographs with a MOS of {least:g}")
-    chosen = [liked[i] for i in np.random.default_rng(0).permutation(len(liked))[:count]]
+    chosen = liked_tests(labels, count, least, part)
     ladders = {"exposure": (expose, STOPS), "contrast": (contrast, CONTRASTS)}
     rows: dict[str, list[tuple[bool, bool]]] = {name: [] for name in ladders}
     for file in track(chosen, "Photographs"):
@@ -75,4 +68,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -8,7 +8,6 @@ program.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +16,8 @@ import numpy as np
 import typer
 from PIL import Image, ImageDraw, ImageFilter
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
 Random = np.random.Generator
@@ -170,4 +167,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -9,7 +9,6 @@ side, stored as JPEG of quality 90, without a border of 2 %, or halved.
 
 import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +17,8 @@ import numpy as np
 import typer
 from PIL import Image
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 
 def as_jpeg(pixels: np.ndarray) -> np.ndarray:
@@ -101,4 +98,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -10,17 +10,14 @@ enhancement does not see.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 WEAK = 30.0  # score below which a rendering counts as weak
 BURNT, MOST_BURNT = 253, 0.05  # of 255; share of burnt pixels of a weak rendering
@@ -84,4 +81,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

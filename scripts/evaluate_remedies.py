@@ -9,18 +9,15 @@ those of the split `test` whose MOS is at least `--least` are drawn. Each is spo
 """
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.cli.progress import Progress
 from qdnet_keras.defaults import DEFAULT_PRESET, WORKING_SIDE
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main(
@@ -33,13 +30,10 @@ def main(
 ) -> None:
     """Prints a table: by kind of fault, how often the first remedy is right, and what was first."""
     import qdnet_keras
-    from qdnet_keras.data.reading import read_manifest
     from qdnet_keras.evaluation.remedies import RIGHT, judge_advice, shares
-    from qdnet_keras.evaluation.spoilt import spoil_photographs
+    from qdnet_keras.evaluation.spoilt import liked_tests, spoil_photographs
 
-    manifest = read_manifest(labels).select("test")
-    liked = [r.file for r in manifest.renderings if r.mos >= least and r.part in (part, None)]
-    chosen = [liked[i] for i in np.random.default_rng(0).permutation(len(liked))[:count]]
+    chosen = liked_tests(labels, count, least, part)
     model = qdnet_keras.load(preset)
     verdicts = []
     with Progress() as progress:
@@ -60,4 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

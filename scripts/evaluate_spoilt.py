@@ -8,16 +8,13 @@ eight kinds; the network is asked to render it at the score of the original.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main(
@@ -30,14 +27,10 @@ def main(
 ) -> None:
     """Prints PSNR / CIEDE2000 to the original by method and kind, and what the network prefers."""
     import qdnet_keras
-    from qdnet_keras.data.reading import read_manifest
-    from qdnet_keras.evaluation.spoilt import OURS, judge, spoil_photographs
+    from qdnet_keras.evaluation.spoilt import OURS, judge, liked_tests, spoil_photographs
     from qdnet_keras.model.scoring import WORKING_SIDE
 
-    manifest = read_manifest(labels).select("test")
-    liked = [r.file for r in manifest.renderings if r.mos >= least and r.part in (part, None)]
-    chosen = np.random.default_rng(0).permutation(len(liked))[:count]
-    photographs = spoil_photographs([liked[i] for i in chosen], WORKING_SIDE)
+    photographs = spoil_photographs(liked_tests(labels, count, least, part), WORKING_SIDE)
     figures = judge(qdnet_keras.load(preset), list(photographs))
     if as_json:
         print(json.dumps(figures))
@@ -50,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -14,9 +14,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.data.published_statistics import read_statistics
 from qdnet_keras.data.splits import random_splits
-from qdnet_keras.errors import QDNetError
 from qdnet_keras.evaluation.comparison import Predictions, Summary, summarise
 from qdnet_keras.evaluation.methods.published import Published, regressor
 
@@ -47,10 +47,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    try:
-        summary = evaluate(statistics, splits, seed)
-    except QDNetError as error:
-        raise SystemExit(f"evaluate_statistics: {error}") from None
+    summary = evaluate(statistics, splits, seed)
     figures = {**summary.figures, **{f"srocc_{k}": v for k, v in summary.kinds.items()}}
     if as_json:
         values = {name: interval.value for name, interval in figures.items()}
@@ -62,4 +59,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -7,16 +7,15 @@ Panoramas are cut into views. All renderings are compared in the working size.
 """
 
 import json
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 BUNDLED = Path(str(resources.files("qdnet_keras") / "samples" / "hdr"))
 SIZE = 480, 360  # of a view
 
@@ -59,4 +58,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

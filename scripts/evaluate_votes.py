@@ -8,16 +8,14 @@ predictions and the spread of the MOS that the preset learnt from (`--spread`).
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.defaults import DEFAULT_PRESET
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main(
@@ -48,4 +46,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -9,15 +9,13 @@ used; `scripts/convert_encoder.py` writes the teacher's weights. RUN/encoder.wei
 
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
+from qdnet_keras.cli.output import run_script
 
 
 def main(
@@ -39,8 +37,6 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Prints what was learnt, of photographs held out: loss, cosine of pooled features, R²."""
-    from qdnet_keras.cli.output import print_error
-    from qdnet_keras.errors import QDNetError
     from qdnet_keras.training.encoder.teach import EncoderConfig, build, teach_encoder
 
     config = EncoderConfig(
@@ -56,12 +52,8 @@ def main(
     config = config.model_copy(
         update={"optimizer": config.optimizer.model_copy(update={"learning_rate": rate})}
     )
-    try:
-        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-            reached = teach_encoder(build(config), config, out, resume)
-    except QDNetError as error:
-        print_error(error)
-        raise typer.Exit(error.exit_code) from None
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        reached = teach_encoder(build(config), config, out, resume)
     if as_json:
         print(json.dumps({"run": str(out), **reached}))
         return
@@ -71,4 +63,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qdnet_keras.errors import DataError
 from qdnet_keras.evaluation import spoilt
 from qdnet_keras.synthesis.edits import EDITS
 
@@ -52,3 +53,18 @@ def test_matching_a_picture_to_its_own_histogram_changes_nothing():
     picture = np.random.default_rng(2).integers(0, 256, (50, 50, 3), dtype=np.uint8)
     own = np.cumsum(np.bincount(picture.ravel(), minlength=256)) / picture.size
     np.testing.assert_array_equal(spoilt.match_histogram(picture, own), picture)
+
+
+def test_liked_tests_are_well_liked_test_photographs_of_the_part(photographs):
+    folder = photographs[0].parent
+    rows = ["file,mos,split,part"]
+    for number, file in enumerate(photographs):
+        split, part = ("train", "test")[number % 2], ("a", "b")[number // 4]
+        rows.append(f"{file.name},{70 + 2 * number},{split},{part}")
+    labels = folder / "labels.csv"
+    labels.write_text("\n".join(rows))
+    assert {file.name for file in spoilt.liked_tests(labels, 9, 75, "b")} == {"5.png", "7.png"}
+    (one,) = spoilt.liked_tests(labels, 1, 75, "b")
+    assert [one] == spoilt.liked_tests(labels, 1, 75, "b")
+    with pytest.raises(DataError, match="no test photographs with a MOS of 90"):
+        spoilt.liked_tests(labels, 9, 90, "b")

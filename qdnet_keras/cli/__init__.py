@@ -5,8 +5,6 @@ Modules here import nothing heavy, TensorFlow least of all, before a command run
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -35,9 +33,7 @@ from qdnet_keras.cli import (
     train,
     tsne,
 )
-from qdnet_keras.cli.output import EXIT_CODES, close_stdout, print_error
-from qdnet_keras.errors import OutputError, QDNetError
-from qdnet_keras.files import reason
+from qdnet_keras.cli.output import EXIT_CODES, one_line_errors
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow leaves it off on AMD
@@ -47,32 +43,14 @@ class Commands(TyperGroup):
     """Turns errors that a user can cause into one line and an exit code."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        with _one_line():  # --help and --version
+        with one_line_errors():  # --help and --version
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
-        with _one_line():
+        with one_line_errors():
             return super().invoke(ctx)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except QDNetError as error:
-        print_error(error)
-        raise typer.Exit(error.exit_code) from None
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        close_stdout()  # only writing there fails without the name of a file
-        print_error(f"Standard output cannot be written ({reason(error)}).")
-        raise typer.Exit(OutputError.exit_code) from None
-    except KeyboardInterrupt:
-        print_error("interrupted.")
-        raise typer.Exit(130) from None
 
 
 app = typer.Typer(

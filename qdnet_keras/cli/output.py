@@ -5,12 +5,14 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 
-from qdnet_keras.errors import QDNetError
+from qdnet_keras.errors import OutputError, QDNetError
+from qdnet_keras.files import reason
 
 EXIT_CODES = """\b
 Exit codes:
@@ -96,6 +98,36 @@ class Report:
         if self.shows_progress:
             sys.stderr.write("\x1b[K")
             sys.stderr.flush()
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns errors that a user can cause into one line and an exit code."""
+    try:
+        yield
+    except QDNetError as error:
+        print_error(error)
+        raise typer.Exit(error.exit_code) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        close_stdout()  # only writing there fails without the name of a file
+        print_error(f"Standard output cannot be written ({reason(error)}).")
+        raise typer.Exit(OutputError.exit_code) from None
+    except KeyboardInterrupt:
+        print_error("interrupted.")
+        raise typer.Exit(130) from None
+
+
+def run_script(main: Callable) -> None:
+    """Runs `main` as the command of a script: its options, and errors in one line."""
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(main)
+    try:
+        with one_line_errors():
+            app()
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
 
 
 def printable(text: str) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import mean_squared_error, structural_similarity
 
+from qdnet_keras.data.reading import read_manifest
+from qdnet_keras.errors import DataError
 from qdnet_keras.evaluation.enhancement import OTHERS, auto_contrast
 from qdnet_keras.model.enhancement import enhance_pixels
 from qdnet_keras.model.qdnet import QDNet
@@ -32,6 +34,29 @@ class Spoilt(NamedTuple):
     original: np.ndarray
     spoilt: np.ndarray
     kind: str
+
+
+def liked_tests(
+    labels: Path, count: int, least: float, part: str | None, seed: int = 0
+) -> list[Path]:
+    """Well-liked photographs that no training saw, drawn from a manifest's split `test`.
+
+    Args:
+        labels: Manifest of photographs with votes.
+        count: Photographs at most.
+        least: MOS of each, at least.
+        part: Part of the set that they are of, where it has parts.
+
+    Raises:
+        DataError: If the manifest cannot be read or has no such photograph.
+    """
+    tests = read_manifest(labels).select("test").renderings
+    liked = [r.file for r in tests if r.mos >= least and r.part in (part, None)]
+    if not liked:
+        raise DataError(
+            f"{labels} has no test photographs with a MOS of {least:g}; ask for a lower one."
+        )
+    return [liked[i] for i in np.random.default_rng(seed).permutation(len(liked))[:count]]
 
 
 def spoil_photographs(
