@@ -13,6 +13,7 @@ from PIL import Image
 from toy_encoder import TAPS, toy_network
 from typer.testing import CliRunner
 
+from qdnet_keras.cli.output import one_line_errors
 from qdnet_keras.errors import DataError, ImageError, OutputError, PresetError
 from qdnet_keras.model.encoder import Encoder
 from qdnet_keras.training.config import OptimizerSection
@@ -53,7 +54,7 @@ def config(photographs):
         batch=8,
         side=64,
         every=30,
-        optimizer=OptimizerSection(learning_rate=1e-2, clip_norm=1.0, weight_decay=0.01),
+        optimizer=OptimizerSection(learning_rate=3e-2, clip_norm=1.0, weight_decay=0.01),
     )
 
 
@@ -255,7 +256,7 @@ def run_script(*words):
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     app = typer.Typer()
-    app.command()(script.main)
+    app.command()(one_line_errors()(script.main))
     return CliRunner().invoke(app, [str(word) for word in words])
 
 

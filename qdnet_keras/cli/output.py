@@ -122,12 +122,8 @@ def one_line_errors() -> Iterator[None]:
 def run_script(main: Callable) -> None:
     """Runs `main` as the command of a script: its options, and errors in one line."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(main)
-    try:
-        with one_line_errors():
-            app()
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+    app.command()(one_line_errors()(main))
+    app()
 
 
 def printable(text: str) -> str:

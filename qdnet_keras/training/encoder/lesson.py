@@ -44,20 +44,15 @@ class EncoderLesson(keras.Model):
         widths.append(teacher.channels[-1])
         self.names = [*(f"stage{number}" for number in range(1, len(widths))), "pooled"]
         self.standardise = [_standardisation(trainable=False) for _ in self.names]
-        self.heads = [
-            keras.Sequential(
-                [_standardisation(), keras.layers.Dense(width, kernel_initializer="zeros")]
-            )
-            for width in widths
-        ]
+        seen = [2 * student.channels[stage] for stage in student.pyramid[1:]]
+        self.seen = [*seen, seen[-1]]
+        self.heads = [_head(*pair) for pair in zip(self.seen, widths, strict=True)]
         self.errors = [keras.metrics.Mean(name) for name in self.names]
         self.cosine = keras.metrics.Mean("cosine")
 
     def build(self, image_shape: Shape) -> None:
-        student = self.student
-        widths = [2 * student.channels[stage] for stage in student.pyramid[1:]]
-        for head, width in zip(self.heads, [*widths, widths[-1]], strict=True):
-            head.build((None, width))
+        for head, seen in zip(self.heads, self.seen, strict=True):
+            head.build((None, seen))
         for standardise, head in zip(self.standardise, self.heads, strict=True):
             standardise.build(head.output_shape)
 
@@ -129,6 +124,21 @@ class EncoderLesson(keras.Model):
 def cosine(first: Tensor, second: Tensor) -> Tensor:
     """Of each of `(batch_size, dimensions)`; 0 where one of the two is nothing."""
     return ops.sum(ops.normalize(first) * ops.normalize(second), axis=-1)
+
+
+def _head(seen: int, width: int) -> keras.Sequential:
+    """Linear, from standardised statistics whose norm does not grow with their number `seen`.
+
+    Adam moves each weight as far, whatever their number: without the norm, those of the widest
+    stage would move the output by more than there is to learn.
+    """
+    return keras.Sequential(
+        [
+            _standardisation(),
+            keras.layers.Rescaling(seen**-0.5),
+            keras.layers.Dense(width, kernel_initializer="zeros"),
+        ]
+    )
 
 
 def _standardisation(trainable: bool = True) -> keras.layers.Layer:
