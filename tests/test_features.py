@@ -1,5 +1,6 @@
 import os
 import time
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_others(photo, tmp_path):
         FeatureStore().get(method, [tmp_path / "gone.png"])
 
 
-def test_processes_give_the_same(photo, monkeypatch):
+def test_processes_give_the_same_and_end(photo, monkeypatch):
     files = [photo(f"{k}.png", seed=k) for k in range(6)]
     alone = FeatureStore(jobs=1).get(Brisque(), files)
     monkeypatch.setattr(features, "ALONE_S", 0.0)
@@ -75,3 +76,4 @@ def test_processes_give_the_same(photo, monkeypatch):
     np.testing.assert_allclose(store.get(Brisque(), files), alone, rtol=1e-4, atol=1e-5)
     assert seen == [("brisque", done, 6) for done in range(1, 7)]
     assert 0 < store.seconds_per_picture(Brisque()) < 1
+    assert not active_children()

@@ -61,7 +61,6 @@ class FeatureStore:
         self.folder = folder
         self.jobs = jobs or _cores()
         self.progress = progress
-        self._pool: ProcessPoolExecutor | None = None
         self.known: dict[str, dict[str, np.ndarray]] = {}
         self.seconds: dict[str, dict[str, float]] = {}
 
@@ -117,21 +116,18 @@ class FeatureStore:
 
     def _in_pool(self, describe: Describe, images: Sequence[str | Path]) -> Iterator[Result]:
         """In order, with a few pictures a process under way."""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.jobs, get_context("spawn"), initializer=_use_one_core
-            )
         pending: list[Future[Result]] = []
-        try:
-            for image in images:
-                pending.append(self._pool.submit(_describe_file, describe, image))
-                if len(pending) >= AHEAD * self.jobs:
+        with ProcessPoolExecutor(self.jobs, get_context("spawn"), _use_one_core) as pool:
+            try:
+                for image in images:
+                    pending.append(pool.submit(_describe_file, describe, image))
+                    if len(pending) >= AHEAD * self.jobs:
+                        yield pending.pop(0).result()
+                while pending:
                     yield pending.pop(0).result()
-            while pending:
-                yield pending.pop(0).result()
-        finally:
-            for future in pending:
-                future.cancel()
+            finally:
+                for future in pending:
+                    future.cancel()
 
     def _path(self, method: Describes) -> Path | None:
         return self.folder / f"{method.cache_name}.npz" if self.folder else None
