@@ -7,11 +7,13 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from typer.testing import CliRunner
 
 from qdnet_keras.cli import app
+from qdnet_keras.cli.output import run_script
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 HEAD = """# Command line
@@ -40,9 +42,14 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def main() -> None:
+def main(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if out of date.")
+    ] = False,
+) -> None:
+    """Writes the page."""
     page = reference()
-    if sys.argv[1:] == ["--check"]:
+    if check:
         if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
             sys.exit(f"{PAGE.name} is out of date; run: python scripts/cli_reference.py")
         return
@@ -50,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

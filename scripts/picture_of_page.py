@@ -18,6 +18,8 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from qdnet_keras.cli.output import run_script
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "app.jpg"
 SIZE = (1280, 1000)  # pixels
 SHOWN = 6  # of the bundled photographs in order of name
@@ -25,6 +27,7 @@ SECONDS = 600
 
 
 def main() -> None:
+    """Writes docs/app.jpg."""
     command = [sys.executable, "-m", "qdnet_keras", "app", "--json", "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -68,4 +71,4 @@ def _picture(browser: webdriver.Chrome) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -8,14 +8,16 @@ Run from a checkout with ffmpeg and the ``data`` extra installed:
 """
 
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import numpy as np
+import typer
 from PIL import Image
 
 import qdnet_keras
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.figures.ladder import ladder
 from qdnet_keras.photos.files import from_float, to_float
 from qdnet_keras.recipes.cube import Cube
@@ -29,7 +31,11 @@ VIEWS = View(yaw=-3, rise=-15, fov=98), View(yaw=3, rise=-15, fov=98)
 TARGET = 60
 
 
-def main(figure: Path) -> None:
+def main(
+    figure: Annotated[Path, typer.Argument(metavar="FILE.jpg", help="What to write.")] = ROOT
+    / "docs/recipes.jpg",
+) -> None:
+    """Draws it."""
     scene = normalise(mend(read_scene(ROOT / "qdnet_keras/samples/hdr/interior.exr")))
     frames = [underexposed(cut_view(scene, view, 480, 360), strength=0.75) for view in VIEWS]
     first, second = (from_float(frame, np.uint8) for frame in frames)
@@ -61,4 +67,4 @@ def through_ffmpeg(cube: Cube, pixels: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "recipes.jpg")
+    run_script(main)

@@ -6,18 +6,17 @@ To be run after its weights were replaced, and the difference to be looked at.
 """
 
 import json
-import os
 from importlib import resources
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
+from qdnet_keras.cli.output import run_script
 
 SAMPLES = Path(str(resources.files("qdnet_keras") / "samples"))
 SCORES = Path(__file__).parents[1] / "tests/data/released_scores.json"
 
 
 def main() -> None:
+    """Writes tests/data/released_scores.json."""
     from qdnet_keras import load, score
 
     model = load()
@@ -31,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -8,11 +8,14 @@ Run from a checkout with the ``data`` extra installed:
 ``python scripts/render_samples.py [FOLDER]``.
 """
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.synthesis.build import save_jpeg
 from qdnet_keras.synthesis.hdr import mend, normalise, read_scene
 from qdnet_keras.synthesis.light import Array
@@ -46,7 +49,10 @@ RENDERINGS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def main(folder: Path) -> None:
+def main(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write.")] = SAMPLES,
+) -> None:
+    """Makes them."""
     for name, render in RENDERINGS.items():
         panorama, view = VIEWS[name.split("_")[0]]
         scene = normalise(mend(read_scene(SAMPLES / "hdr" / f"{panorama}.exr")))
@@ -55,4 +61,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLES)
+    run_script(main)

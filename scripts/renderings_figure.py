@@ -3,13 +3,15 @@
 ``python scripts/renderings_figure.py [FILE.jpg]``
 """
 
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from PIL import Image
 
 import qdnet_keras
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.evaluation.enhancement import auto_contrast
 from qdnet_keras.figures.ladder import Tile, ladder
 from qdnet_keras.synthesis.build import save_jpeg
@@ -26,7 +28,11 @@ PHOTOGRAPHS = (
 TARGETS = 50, 70, 90
 
 
-def main(figure: Path) -> None:
+def main(
+    figure: Annotated[Path, typer.Argument(metavar="FILE.jpg", help="What to write.")] = ROOT
+    / "docs/renderings.jpg",
+) -> None:
+    """Draws it."""
     model = qdnet_keras.load()
     files = [ROOT / f"qdnet_keras/samples/{name}.jpg" for name in PHOTOGRAPHS]
     tiles = [tile for file in files for tile in row(np.asarray(Image.open(file)), model)]
@@ -45,4 +51,4 @@ def row(photograph: np.ndarray, model: qdnet_keras.QDNet) -> list[Tile]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/renderings.jpg")
+    run_script(main)

@@ -9,10 +9,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import nbformat
+import typer
 from nbclient import NotebookClient
 
+from qdnet_keras.cli.output import run_script
 from qdnet_keras.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +43,10 @@ def executed(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def main(paths: list[Path]) -> None:
+def main(
+    paths: Annotated[list[Path] | None, typer.Argument(exists=True, help="Default: all.")] = None,
+) -> None:
+    """Prints for each notebook how long it took and how large it is."""
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     )
@@ -54,4 +60,4 @@ def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(argument) for argument in sys.argv[1:]])
+    run_script(main)
