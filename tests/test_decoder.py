@@ -6,7 +6,7 @@ from layer_contract import check_layer
 from scipy import ndimage, stats
 from toy_encoder import CHANNELS
 
-from qdnet_keras.model.colour import add_change
+from qdnet_keras.model.colour import add_change, chroma_lost
 from qdnet_keras.model.decoder import GridDecoder, RGBDecoder, take_pixels
 from qdnet_keras.model.layers import InstanceSplit
 from qdnet_keras.model.layers.tone_grid import KNOTS
@@ -258,6 +258,37 @@ def test_colour_cast_can_be_removed():
     blue = np.array([[[[0.30, 0.35, 0.60], [0.10, 0.12, 0.25]]]], "float32")
     added = np.asarray(add_change(blue, (-chroma(blue)).astype("float32")))
     np.testing.assert_allclose(added, (blue @ LUMINANCE)[..., None].repeat(3, -1), atol=3e-3)
+
+
+def lost(before, after):
+    shares = chroma_lost(before.astype("float32")[None], after.astype("float32")[None])
+    return float(shares[0])
+
+
+@pytest.mark.parametrize(("kept", "share"), [(1.3, 0.0), (1.0, 0.0), (0.6, 0.4), (0.0, 1.0)])
+def test_chroma_lost_is_the_share_taken(rng, kept, share):
+    picture = rng.uniform(0.3, 0.7, (20, 30, 3))
+    changed = picture + (kept - 1.0) * chroma(picture) + 0.1
+    assert lost(picture, changed) == pytest.approx(share, abs=1e-5)
+
+
+def test_a_colour_turned_to_another_hue_is_lost():
+    blue, orange = np.full((8, 8, 3), [0.3, 0.4, 0.7]), np.full((8, 8, 3), [0.7, 0.5, 0.2])
+    assert lost(blue, orange) == 1.0
+
+
+def test_grey_pixels_do_not_count_nor_does_what_others_gain():
+    """A blue sky above a grey road and a red wall: the sky turns grey, the wall redder."""
+    sky, road, wall = [0.3, 0.4, 0.7], [0.5, 0.5, 0.5], [0.6, 0.3, 0.3]
+    picture = np.repeat([sky, sky, road, road, road, wall], 5, axis=0)[:, None].repeat(7, axis=1)
+    changed = picture.copy()
+    changed[:10], changed[25:] = 0.4, [0.8, 0.2, 0.2]
+    assert lost(picture, changed) == pytest.approx(2 / 3)
+
+
+def test_a_picture_without_colours_loses_none(rng):
+    grey = rng.random((20, 30, 1)).repeat(3, axis=-1)
+    assert lost(grey, 0.5 * grey) == 0.0
 
 
 def test_nothing_new_is_burnt_or_black_and_the_order_is_kept():

@@ -12,10 +12,14 @@ from qdnet_keras.model import enhancement as module
 from qdnet_keras.model.enhancement import enhance_pixels, render_pixels, render_tile, settle
 from qdnet_keras.model.scoring import score_pixels
 from qdnet_keras.model.search import (
+    CASTS,
+    CHROMA,
     CORNER,
     NEAR,
+    WORTHWHILE,
     Search,
     choose_latent,
+    choose_path,
     close_loop,
     search_epsilon,
 )
@@ -160,6 +164,66 @@ def test_the_restored_quality_is_tried_before_all_others(model, picture):
         assert np.abs(result.pixels.astype(int) - rendered(result.epsilon)).max() <= 1
     finally:
         bias.assign([0.0] * 4)
+
+
+LITTLE, MUCH = 0.9, 1.1
+
+
+def chosen_of(model, proofs, target):
+    """Which proof `choose_path` takes for a picture that scores 50; -1: none of them.
+
+    A proof is what is gained and what share of chroma is lost; the restored quality's comes first,
+    to which nothing leads down.
+    """
+    end = tf.argmin if target > 50.0 else tf.argmax
+    z = tf.gather(model.bank, [int(end(model.score_latent(model.bank)))])
+    tried = []
+
+    def rescore(far, epsilon):
+        gained, lost = proofs[len(tried)] if len(tried) < len(proofs) else (0.0, 0.0)
+        tried.append((far.numpy().tolist(), float(epsilon[0]), 50.0 + gained))
+        return tf.constant([50.0 + gained]), tf.fill([1], lost)
+
+    tolerance, seed = tf.constant(1.0), tf.constant(0)
+    before, target = tf.fill([1], 50.0), tf.fill([1], target)
+    far, _, epsilon, score = choose_path(
+        model, rescore, z, z + 0.1, before, target, tolerance, seed, "bank"
+    )
+    if float(epsilon[0]) == 0.0:
+        assert float(score[0]) == 50.0
+        return -1
+    path = far.numpy().tolist(), float(epsilon[0])
+    (chosen,) = [i for i, proof in enumerate(tried) if proof[:2] == path and proof[2] == score[0]]
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("proofs", "chosen"),
+    [
+        ([(1.0, 0.0), (1.0 + LITTLE * WORTHWHILE, 0.0)], 0),
+        ([(1.0, 0.0), (1.0 + MUCH * WORTHWHILE, 0.0)], 1),
+        ([(1.0, 0.0), (1.0 + WORTHWHILE + LITTLE * CHROMA, 1.0)], 0),
+        ([(1.0, 0.0), (1.0 + WORTHWHILE + MUCH * CHROMA, 1.0)], 1),
+        ([(1.0, 0.0), (1.0 - LITTLE * WORTHWHILE, 0.0), (20.0, 0.0)], 2),
+        ([(1.0, 0.0), (1.0 - MUCH * WORTHWHILE, 0.0), (20.0, 0.0)], 0),
+        ([(LITTLE * CASTS * CHROMA, 1.0)], -1),
+        ([(MUCH * CASTS * CHROMA, 1.0)], 0),
+    ],
+)
+def test_a_quality_is_taken_that_gains_enough_for_what_it_takes_of_colours(model, proofs, chosen):
+    assert chosen_of(model, proofs, 99.0) == chosen
+
+
+@pytest.mark.parametrize(
+    ("proofs", "target", "chosen"),
+    [
+        ([(-LITTLE * WORTHWHILE, 0.0)], 20.0, -1),
+        ([(-MUCH * WORTHWHILE, 1.0)], 20.0, 0),
+        ([(-LITTLE * WORTHWHILE, 0.0)], 48.0, 0),
+    ],
+)
+def test_a_picture_is_made_worse_by_much_or_as_asked(model, proofs, target, chosen):
+    assert chosen_of(model, proofs, target) == chosen
 
 
 @pytest.mark.parametrize("sampler", ["bank", "prior"])

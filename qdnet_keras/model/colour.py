@@ -1,4 +1,4 @@
-"""How a change of a picture's pixels keeps hues and stays clear of the limits."""
+"""What a change of pixels does to colours: what it may do, and what it takes of them."""
 
 from keras import ops
 
@@ -10,6 +10,8 @@ MOST_SATURATION = 3.0
 HALF_CHROMA = 0.04  # where half that gain of saturation is allowed
 DARKEST, BRIGHTEST = 0.014, 0.986  # what counts as clipped lies beyond
 TINY = 1e-4
+VISIBLE_CHROMA = 0.06  # length of a colour less its luminance from which it is seen
+LEAST_COLOURED = 0.01  # of a picture, where colours count
 
 
 def add_change(picture: Tensor, change: Tensor) -> Tensor:
@@ -43,6 +45,27 @@ def add_change(picture: Tensor, change: Tensor) -> Tensor:
     change = lighter + new_chroma - chroma
     room = ops.where(change > 0.0, BRIGHTEST - picture, picture - DARKEST)
     return picture + change * _shortened(change, ops.maximum(room, TINY))
+
+
+def chroma_lost(before: Tensor, after: Tensor) -> Tensor:
+    """Share of their chroma that coloured pixels lose, on average.
+
+    What is left of it is measured along the old hue: a blue sky that turns brown has lost all.
+
+    Args:
+        before: sRGB-encoded pixels, `(batch_size, rows, columns, 3)`, values in 0..1.
+        after: The same pixels changed.
+
+    Returns:
+        Share in 0..1, `(batch_size,)`; 0 where hardly any pixel is coloured, `LEAST_COLOURED`.
+    """
+    chroma, new_chroma = (picture - _luminance(picture) for picture in (before, after))
+    squared = _dot(chroma, chroma)
+    is_coloured = ops.cast(squared > VISIBLE_CHROMA**2, "float32")
+    left = _dot(chroma, new_chroma) / ops.maximum(squared, VISIBLE_CHROMA**2)
+    lost = ops.mean(is_coloured * ops.clip(1.0 - left, 0.0, 1.0), axis=(1, 2, 3))
+    coloured = ops.mean(is_coloured, axis=(1, 2, 3))
+    return ops.where(coloured < LEAST_COLOURED, 0.0, lost / ops.maximum(coloured, LEAST_COLOURED))
 
 
 def _luminance(colour: Tensor) -> Tensor:

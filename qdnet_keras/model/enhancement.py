@@ -3,8 +3,10 @@
 1. Choose z̄: first the quality that the restorer expects of the picture, then qualities of other
    pictures with a better (worse) Q, farther and farther ones, until the rendering at z̄ scores
    beyond the target. To better a picture the way to these leads through the restored quality, and
-   they must gain more than a little over it. Where none reaches the target, the best one seen is
-   the answer.
+   they must gain more than a little over it; where one falls as much, those farther on are not
+   tried. Colours are the second opinion, as a score may like a picture without them: the more
+   chroma is lost, the more a quality must gain. Where none reaches the target, the best one seen
+   is the answer, or the picture as it is.
 2. Search ε with Q(ε z̄ + (1 − ε) z) = target by gradient descent on |Q − target|: on the way to the
    restored quality, this is where to look first.
 3. Render, score the rendering itself, and correct ε until that score meets the target.
@@ -33,6 +35,7 @@ import numpy as np
 import tensorflow as tf
 
 from qdnet_keras.model import copies, graphs
+from qdnet_keras.model.colour import chroma_lost
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
 from qdnet_keras.model.search import (
@@ -198,23 +201,25 @@ def find_change(
     """
     encode, rerender = graphs.encode(model), graphs.rerender(model)
     seen = graphs.traced(model, "seen", _seen, [graphs.PICTURES, graphs.FLAG, graphs.COUNT])
-    contents, moments, z, _, restored, _ = encode(seen(proof, rounded, long_side))
+    original = seen(proof, rounded, long_side)
+    contents, moments, z, _, restored, _ = encode(original)
     before = model.rank_latent(z)
     upward = direction(before, target)
 
     def corner(far: tf.Tensor) -> tf.Tensor:
         return tf.where(upward[:, None] > 0.0, restored, 0.5 * (z + far))
 
-    def rescore(far: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    def rescore(far: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         grid = graphs.change(model)(contents, z, along(z, corner(far), far, epsilon))
         rendered = rerender(proof, grid, moments, [0, 0], tf.shape(proof)[1:3])
-        return model.rank_latent(encode(seen(rendered, rounded, long_side)).loc)
+        rendering = seen(rendered, rounded, long_side)
+        return model.rank_latent(encode(rendering).loc), chroma_lost(original, rendering)
 
     far, search, epsilon, score = choose_path(
         model, rescore, z, restored, before, target, tolerance, seed, sampler
     )
     search, epsilon, score = close_loop(
-        lambda share: rescore(far, share),
+        lambda share: rescore(far, share)[0],
         search,
         (epsilon, score),
         target,

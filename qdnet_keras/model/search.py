@@ -16,7 +16,9 @@ from qdnet_keras.model.qdnet import QDNet
 
 SAMPLERS = ("bank", "prior")
 SMALLEST_GAIN = 0.1  # of the score: what a rendering must be nearer by to replace the picture
-WORTHWHILE = 4.0  # of the score: what a quality of other pictures must gain over the restored one
+WORTHWHILE = 4.0  # of the score: by what a quality of other pictures must be nearer the target
+CHROMA = 16.0  # of the score: what a quality must gain besides that takes all of it, `chroma_lost`
+CASTS = 0.5  # part of that for the restored quality, which takes casts away
 CORNER = 0.5  # ε of the restored quality
 OFFSETS = (3.0, 6.0, 12.0, 24.0)  # MOS between Q(z̄) and that of the picture, tried in this order
 NEIGHBOURS = 8
@@ -86,7 +88,7 @@ def _choice(model: QDNet, sampler: str) -> Callable:
 
 def choose_path(
     model: QDNet,
-    rescore: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    rescore: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     z: tf.Tensor,
     restored: tf.Tensor,
     before: tf.Tensor,
@@ -98,7 +100,8 @@ def choose_path(
     """Steps 1 and 2: a path from z that leads beyond the target, or as near to it as any.
 
     Args:
-        rescore: Function from z̄ `[B, latent_dim]` and ε `[B]` to the score of the rendering.
+        rescore: Function from z̄ `[B, latent_dim]` and ε `[B]` to the score of the rendering and
+            the share of the chroma that is lost in it.
         restored: Quality that the restorer expects, `[B, latent_dim]`.
         before: Score at z, `[B]`.
 
@@ -131,7 +134,7 @@ def choose_path(
         new_far = tf.cond(count < 2, lambda: restored, lambda: choice(from_z, upward, goal, seed))
         share = tf.where(count < 2, CORNER, 1.0) + zero
         share = tf.where((count == 0) & is_guess, guess, share)
-        new_score = rescore(new_far, share)
+        new_score, lost = rescore(new_far, share)
         gap = upward * (new_score - target)
         corner_gap = tf.where(count == 1, gap, corner_gap)
 
@@ -150,10 +153,14 @@ def choose_path(
 
         is_allowed = is_upward | (count > 1)
         active = needs_more(search, score) & is_allowed & ~exhausted
-        is_worth_it = (count < 2) | ~is_upward | (new_score - end >= WORTHWHILE)
+        taken = CHROMA * lost
+        price = tf.where(count < 2, CASTS * taken, WORTHWHILE + tf.where(is_upward, taken, 0.0))
+        gain = upward * (new_score - end)
+        is_worth_it = (gain >= price) | (~is_upward & (gap >= 0.0))
         nearer = tf.abs(new_score - target) + SMALLEST_GAIN < tf.abs(score - target)
         best = active & is_worth_it & (nearer | new_search.holds())
-        spent = (count > 1) & (upward * model.score_latent(new_far) < goal)
+        leads_astray = is_upward & (gain <= -WORTHWHILE)
+        is_short = upward * model.score_latent(new_far) < goal
         return (
             count + 1,
             tf.where(best[:, None], new_far, far),
@@ -162,7 +169,7 @@ def choose_path(
             tf.where(best, new_score, score),
             tf.where(is_worth_it, upward * tf.maximum(upward * end, upward * new_score), end),
             corner_gap,
-            exhausted | spent,
+            exhausted | ((count > 1) & (leads_astray | is_short)),
         )
 
     first = tf.where(tf.reduce_any(is_guess), 0, tf.where(tf.reduce_any(is_upward), 1, 2))
