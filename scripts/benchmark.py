@@ -47,7 +47,7 @@ def photograph(height: int, width: int) -> np.ndarray:
     columns = np.linspace(0, 12, width).astype(int)
     picture = coarse[rows][:, columns]
     picture += generator.integers(-9, 9, (height, width, 1), dtype=np.int8)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.clip(picture, 0, 255), np.uint8)  # as files are decoded
 
 
 def milliseconds(functions: Mapping[str, Callable], repeat: int) -> dict[str, float]:

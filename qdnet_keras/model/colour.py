@@ -12,6 +12,7 @@ DARKEST, BRIGHTEST = 0.014, 0.986  # what counts as clipped lies beyond
 TINY = 1e-4
 VISIBLE_CHROMA = 0.06  # length of a colour less its luminance from which it is seen
 LEAST_COLOURED = 0.01  # of a picture, where colours count
+STRIDE = 2  # pixels between those whose chroma is compared
 
 
 def add_change(picture: Tensor, change: Tensor) -> Tensor:
@@ -59,6 +60,7 @@ def chroma_lost(before: Tensor, after: Tensor) -> Tensor:
     Returns:
         Share in 0..1, `(batch_size,)`; 0 where hardly any pixel is coloured, `LEAST_COLOURED`.
     """
+    before, after = (picture[:, ::STRIDE, ::STRIDE] for picture in (before, after))
     chroma, new_chroma = (picture - _luminance(picture) for picture in (before, after))
     squared = _dot(chroma, chroma)
     is_coloured = ops.cast(squared > VISIBLE_CHROMA**2, "float32")

@@ -17,6 +17,8 @@ from qdnet_keras.model.layers.tone_grid import KNOTS, TONE_CHANNELS, ToneGrid, l
 from qdnet_keras.model.tone import Tones, change_between
 from qdnet_keras.model.types import Pixels, Shape, Tensor
 
+STAGES = 6
+
 
 def take_pixels(picture: Tensor, pixels: Pixels) -> Tensor:
     """The rows and columns of a `(batch_size, height, width, channels)` picture."""
@@ -27,7 +29,8 @@ def take_pixels(picture: Tensor, pixels: Pixels) -> Tensor:
 class _UNet(keras.layers.Layer):
     """AdaIN-modulated U-Net trunk from stage 5 down to the stage `last`.
 
-    Each step resizes what it has to the next stage's size and joins that stage's content.
+    Each step resizes what it has to the next stage's size and joins that stage's content. Stages
+    are counted from the end, so that contents before `last` may be left out.
     """
 
     def __init__(self, last: int, width: int, **kwargs: Any) -> None:
@@ -57,7 +60,7 @@ class _UNet(keras.layers.Layer):
     def call(self, contents: list[Tensor], z: Tensor) -> Tensor:
         features = None
         for stage, skip, block in zip(self.stages, self.skips, self.blocks, strict=True):
-            joined = skip(contents[stage])
+            joined = skip(contents[stage - STAGES])
             if features is not None:
                 joined = ops.concatenate([self.resize(features, joined), joined], axis=-1)
             features = block(joined, z)
@@ -93,7 +96,10 @@ class Decoder(keras.layers.Layer):
         self.unet.build(contents_shape, z_shape)
 
     def change(self, contents: list[Tensor], z: Tensor, new_z: Tensor) -> Tensor:
-        """The change from quality z to new_z, `(batch_size, cells_y, cells_x, change_channels)`."""
+        """The change from quality z to new_z, `(batch_size, cells_y, cells_x, change_channels)`.
+
+        Contents of the stages before `LAST_STAGE` may be left out.
+        """
         raise NotImplementedError
 
     def rerender(

@@ -199,21 +199,19 @@ def find_change(
         tolerance: float32 scalar, of the score.
         seed: int32 scalar.
     """
-    encode, rerender = graphs.encode(model), graphs.rerender(model)
-    seen = graphs.traced(model, "seen", _seen, [graphs.PICTURES, graphs.FLAG, graphs.COUNT])
-    original = seen(proof, rounded, long_side)
+    encode, rank, rendering = graphs.encode(model), graphs.rank(model), _rendering(model)
+    original = _seen(model)(proof, rounded, long_side)
     contents, moments, z, _, restored, _ = encode(original)
-    before = model.rank_latent(z)
+    before = rank(z)
     upward = direction(before, target)
 
     def corner(far: tf.Tensor) -> tf.Tensor:
         return tf.where(upward[:, None] > 0.0, restored, 0.5 * (z + far))
 
     def rescore(far: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        grid = graphs.change(model)(contents, z, along(z, corner(far), far, epsilon))
-        rendered = rerender(proof, grid, moments, [0, 0], tf.shape(proof)[1:3])
-        rendering = seen(rendered, rounded, long_side)
-        return model.rank_latent(encode(rendering).loc), chroma_lost(original, rendering)
+        new_z = along(z, corner(far), far, epsilon)
+        rendered, lost = rendering(contents, moments, z, new_z, proof, original, rounded, long_side)
+        return rank(encode(rendered).loc), lost
 
     far, search, epsilon, score = choose_path(
         model, rescore, z, restored, before, target, tolerance, seed, sampler
@@ -231,10 +229,39 @@ def find_change(
     return Found(contents, moments, z, corner(far), far, epsilon, search.slope(), before)
 
 
-def _seen(picture: tf.Tensor, rounded: tf.Tensor, long_side: tf.Tensor) -> tf.Tensor:
-    """Working copies of a proof, or of a rendering of it."""
-    levels = 255.0 * tf.clip_by_value(picture, 0.0, 1.0)
-    return copies.working_copy(tf.where(rounded, tf.round(levels), levels), long_side)
+def _seen(model: QDNet) -> Callable:
+    """Graph from proofs, or renderings of them, to their working copies."""
+
+    def see(picture: tf.Tensor, rounded: tf.Tensor, long_side: tf.Tensor) -> tf.Tensor:
+        levels = 255.0 * tf.clip_by_value(picture, 0.0, 1.0)
+        return copies.working_copy(tf.where(rounded, tf.round(levels), levels), long_side)
+
+    return graphs.traced(model, "seen", see, [graphs.PICTURES, graphs.FLAG, graphs.COUNT])
+
+
+def _rendering(model: QDNet) -> Callable:
+    """Graph from a proof and a new quality to what is seen of the rendering, and chroma lost."""
+    rerender, seen = graphs.rerender(model), _seen(model)
+
+    def render(
+        contents: list[tf.Tensor],
+        moments: tf.Tensor,
+        z: tf.Tensor,
+        new_z: tf.Tensor,
+        proof: tf.Tensor,
+        original: tf.Tensor,
+        rounded: tf.Tensor,
+        long_side: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        grid = graphs.change(model)(contents, z, new_z)
+        rendered = rerender(proof, grid, moments, [0, 0], tf.shape(proof)[1:3])
+        rendered = seen(rendered, rounded, long_side)
+        return rendered, chroma_lost(original, rendered)
+
+    z = graphs.latents(model)
+    pictures, scalars = [graphs.PICTURES] * 2, [graphs.FLAG, graphs.COUNT]
+    signature = [graphs.contents(model), graphs.MOMENTS, z, z, *pictures, *scalars]
+    return graphs.traced(model, "rendering", render, signature)
 
 
 def settle(

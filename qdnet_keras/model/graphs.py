@@ -25,8 +25,13 @@ def traced(model: "QDNet", name: str, function: Callable, signature: Sequence[An
 
 
 def encode(model: "QDNet") -> Callable:
-    """Pictures → `Encoding`."""
-    return traced(model, "encode", lambda image: model.encode(image), [PICTURES])
+    """Pictures → `Encoding`, of whose contents there are those that `Decoder.change` takes."""
+
+    def encode(image: tf.Tensor) -> Encoding:
+        encoding = model.encode(image)
+        return encoding._replace(contents=encoding.contents[model.decoder.LAST_STAGE :])
+
+    return traced(model, "encode", encode, [PICTURES])
 
 
 def score(model: "QDNet") -> Callable:
@@ -41,6 +46,11 @@ def report(model: "QDNet") -> Callable:
     return traced(model, "report", lambda encoding: model.report(encoding), [encoding])
 
 
+def rank(model: "QDNet") -> Callable:
+    """`QDNet.rank_latent`."""
+    return traced(model, "rank", model.rank_latent, [latents(model)])
+
+
 def posterior(model: "QDNet") -> Callable:
     """Pictures → `(loc, scale)` of p(z|x)."""
     return traced(model, "posterior", lambda image: encode(model)(image)[2:4], [PICTURES])
@@ -52,11 +62,10 @@ def statistics(model: "QDNet") -> Callable:
 
 
 def contents(model: "QDNet") -> list[tf.TensorSpec]:
-    """What `Encoding.contents` are."""
+    """What the contents of `encode` are."""
     dtype, channels = model.instance_split.compute_dtype, model.encoder.channels
-    return [
-        tf.TensorSpec([None, None, None, channels[stage]], dtype) for stage in model.encoder.pyramid
-    ]
+    stages = model.encoder.pyramid[model.decoder.LAST_STAGE :]
+    return [tf.TensorSpec([None, None, None, channels[stage]], dtype) for stage in stages]
 
 
 def latents(model: "QDNet") -> tf.TensorSpec:

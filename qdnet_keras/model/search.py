@@ -77,11 +77,14 @@ def _guess(model: QDNet) -> Callable:
 
 
 def _choice(model: QDNet, sampler: str) -> Callable:
-    """`choose_latent` as a graph."""
+    """`choose_latent` as a graph, and whether what it gives falls short of the goal."""
     signature = [graphs.latents(model), graphs.NUMBERS, graphs.NUMBERS, graphs.COUNT]
 
-    def choose(z: tf.Tensor, upward: tf.Tensor, goal: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return choose_latent(model, z, upward, goal, seed, sampler)
+    def choose(
+        z: tf.Tensor, upward: tf.Tensor, goal: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        far = choose_latent(model, z, upward, goal, seed, sampler)
+        return far, upward * model.score_latent(far) < goal
 
     return graphs.traced(model, f"choice_{sampler}", choose, signature)
 
@@ -131,7 +134,11 @@ def choose_path(
     ) -> tuple[Any, ...]:
         goal = upward * before_mos + tf.gather((0.0, 0.0, *OFFSETS), count)
         from_z = tf.where(is_upward[:, None], restored, z)
-        new_far = tf.cond(count < 2, lambda: restored, lambda: choice(from_z, upward, goal, seed))
+        new_far, is_short = tf.cond(
+            count < 2,
+            lambda: (restored, tf.zeros_like(goal, tf.bool)),
+            lambda: choice(from_z, upward, goal, seed),
+        )
         share = tf.where(count < 2, CORNER, 1.0) + zero
         share = tf.where((count == 0) & is_guess, guess, share)
         new_score, lost = rescore(new_far, share)
@@ -160,7 +167,6 @@ def choose_path(
         nearer = tf.abs(new_score - target) + SMALLEST_GAIN < tf.abs(score - target)
         best = active & is_worth_it & (nearer | new_search.holds())
         leads_astray = is_upward & (gain <= -WORTHWHILE)
-        is_short = upward * model.score_latent(new_far) < goal
         return (
             count + 1,
             tf.where(best[:, None], new_far, far),
@@ -169,7 +175,7 @@ def choose_path(
             tf.where(best, new_score, score),
             tf.where(is_worth_it, upward * tf.maximum(upward * end, upward * new_score), end),
             corner_gap,
-            exhausted | ((count > 1) & (leads_astray | is_short)),
+            exhausted | is_short | ((count > 1) & leads_astray),
         )
 
     first = tf.where(tf.reduce_any(is_guess), 0, tf.where(tf.reduce_any(is_upward), 1, 2))

@@ -19,7 +19,6 @@ from PIL import Image
 from qdnet_keras.data.manifest import Manifest
 from qdnet_keras.data.pairs import whole_scenes
 from qdnet_keras.files import write_bytes
-from qdnet_keras.model import graphs
 from qdnet_keras.model.qdnet import Encoding, QDNet
 from qdnet_keras.training.release import as_released
 
@@ -84,7 +83,7 @@ def _to_tensorboard(run: Path, drawn: dict[str, np.ndarray], epoch: int) -> None
 def draw(model: QDNet, validation: Manifest) -> dict[str, np.ndarray]:
     """`{"renderings", "ladder"}`, uint8 `[height, width, 3]`, of the first scenes."""
     scenes = list(islice(whole_scenes(validation, LONG_SIDE), SCENES))
-    encodings = [graphs.encode(model)(scene["image"]) for scene in scenes]
+    encodings = [model.encode(scene["image"]) for scene in scenes]
     rows = [_row(model, *both) for both in zip(scenes, encodings, strict=True)]
     z = ops.concatenate([encoding.loc for encoding in encodings])
     order = np.argsort(np.asarray(model.scorer(z)))
