@@ -280,9 +280,9 @@ def test_a_colour_turned_to_another_hue_is_lost():
 def test_grey_pixels_do_not_count_nor_does_what_others_gain():
     """A blue sky above a grey road and a red wall: the sky turns grey, the wall redder."""
     sky, road, wall = [0.3, 0.4, 0.7], [0.5, 0.5, 0.5], [0.6, 0.3, 0.3]
-    picture = np.repeat([sky, sky, road, road, road, wall], 5, axis=0)[:, None].repeat(7, axis=1)
+    picture = np.repeat([sky, sky, road, road, road, wall], 6, axis=0)[:, None].repeat(8, axis=1)
     changed = picture.copy()
-    changed[:10], changed[25:] = 0.4, [0.8, 0.2, 0.2]
+    changed[:12], changed[30:] = 0.4, [0.8, 0.2, 0.2]
     assert lost(picture, changed) == pytest.approx(2 / 3)
 
 
