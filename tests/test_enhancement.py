@@ -10,19 +10,9 @@ from scipy.optimize import brentq
 from qdnet_keras import QDNet
 from qdnet_keras.model import enhancement as module
 from qdnet_keras.model.enhancement import enhance_pixels, render_pixels, render_tile, settle
+from qdnet_keras.model.path import CASTS, CHROMA, WORTHWHILE, choose_latent, choose_path
 from qdnet_keras.model.scoring import score_pixels
-from qdnet_keras.model.search import (
-    CASTS,
-    CHROMA,
-    CORNER,
-    NEAR,
-    WORTHWHILE,
-    Search,
-    choose_latent,
-    choose_path,
-    close_loop,
-    search_epsilon,
-)
+from qdnet_keras.model.search import CORNER, NEAR, Search, close_loop, search_epsilon
 from qdnet_keras.photos.files import to_float
 
 

@@ -36,17 +36,10 @@ import tensorflow as tf
 
 from qdnet_keras.model import copies, graphs
 from qdnet_keras.model.colour import chroma_lost
+from qdnet_keras.model.path import SAMPLERS, SMALLEST_GAIN, choose_path
 from qdnet_keras.model.qdnet import QDNet
 from qdnet_keras.model.scoring import WORKING_SIDE, score_pixels
-from qdnet_keras.model.search import (
-    NEAR,
-    SAMPLERS,
-    SMALLEST_GAIN,
-    along,
-    choose_path,
-    close_loop,
-    direction,
-)
+from qdnet_keras.model.search import NEAR, along, close_loop, direction
 from qdnet_keras.outcomes import Enhanced
 from qdnet_keras.photos.files import from_float, to_float, working_copy
 
