@@ -265,6 +265,11 @@ def lost(before, after):
     return float(shares[0])
 
 
+def test_a_darker_picture_may_have_less_chroma(rng):
+    picture = rng.uniform(0.3, 0.7, (20, 30, 3))
+    assert lost(picture, 0.5 * picture) < 0.1 < lost(picture, 0.5 * picture - 0.3 * chroma(picture))
+
+
 @pytest.mark.parametrize(("kept", "share"), [(1.3, 0.0), (1.0, 0.0), (0.6, 0.4), (0.0, 1.0)])
 def test_chroma_lost_is_the_share_taken(rng, kept, share):
     picture = rng.uniform(0.3, 0.7, (20, 30, 3))

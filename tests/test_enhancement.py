@@ -10,7 +10,14 @@ from scipy.optimize import brentq
 from qdnet_keras import QDNet
 from qdnet_keras.model import enhancement as module
 from qdnet_keras.model.enhancement import enhance_pixels, render_pixels, render_tile, settle
-from qdnet_keras.model.path import CASTS, CHROMA, WORTHWHILE, choose_latent, choose_path
+from qdnet_keras.model.path import (
+    ASTRAY,
+    CASTS,
+    CHROMA,
+    WORTHWHILE,
+    choose_latent,
+    choose_path,
+)
 from qdnet_keras.model.scoring import score_pixels
 from qdnet_keras.model.search import CORNER, NEAR, Search, close_loop, search_epsilon
 from qdnet_keras.photos.files import to_float
@@ -194,8 +201,8 @@ def chosen_of(model, proofs, target):
         ([(1.0, 0.0), (1.0 + MUCH * WORTHWHILE, 0.0)], 1),
         ([(1.0, 0.0), (1.0 + WORTHWHILE + LITTLE * CHROMA, 1.0)], 0),
         ([(1.0, 0.0), (1.0 + WORTHWHILE + MUCH * CHROMA, 1.0)], 1),
-        ([(1.0, 0.0), (1.0 - LITTLE * WORTHWHILE, 0.0), (20.0, 0.0)], 2),
-        ([(1.0, 0.0), (1.0 - MUCH * WORTHWHILE, 0.0), (20.0, 0.0)], 0),
+        ([(1.0, 0.0), (1.0 - LITTLE * ASTRAY, 0.0), (20.0, 0.0)], 2),
+        ([(1.0, 0.0), (1.0 - MUCH * ASTRAY, 0.0), (20.0, 0.0)], 0),
         ([(LITTLE * CASTS * CHROMA, 1.0)], -1),
         ([(MUCH * CASTS * CHROMA, 1.0)], 0),
     ],
@@ -210,6 +217,7 @@ def test_a_quality_is_taken_that_gains_enough_for_what_it_takes_of_colours(model
         ([(-LITTLE * WORTHWHILE, 0.0)], 20.0, -1),
         ([(-MUCH * WORTHWHILE, 1.0)], 20.0, 0),
         ([(-LITTLE * WORTHWHILE, 0.0)], 48.0, 0),
+        ([(-1.5, 0.0)], 48.0, 0),
     ],
 )
 def test_a_picture_is_made_worse_by_much_or_as_asked(model, proofs, target, chosen):

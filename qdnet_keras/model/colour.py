@@ -12,6 +12,7 @@ DARKEST, BRIGHTEST = 0.014, 0.986  # what counts as clipped lies beyond
 TINY = 1e-4
 VISIBLE_CHROMA = 0.06  # length of a colour less its luminance from which it is seen
 LEAST_COLOURED = 0.01  # of a picture, where colours count
+DARK = 0.05  # luminance added where chroma is taken relative to it
 STRIDE = 2  # pixels between those whose chroma is compared
 
 
@@ -52,6 +53,7 @@ def chroma_lost(before: Tensor, after: Tensor) -> Tensor:
     """Share of their chroma that coloured pixels lose, on average.
 
     What is left of it is measured along the old hue: a blue sky that turns brown has lost all.
+    Where a pixel becomes darker, its chroma may become less by as much.
 
     Args:
         before: sRGB-encoded pixels, `(batch_size, rows, columns, 3)`, values in 0..1.
@@ -61,10 +63,12 @@ def chroma_lost(before: Tensor, after: Tensor) -> Tensor:
         Share in 0..1, `(batch_size,)`; 0 where hardly any pixel is coloured, `LEAST_COLOURED`.
     """
     before, after = (picture[:, ::STRIDE, ::STRIDE] for picture in (before, after))
-    chroma, new_chroma = (picture - _luminance(picture) for picture in (before, after))
+    light, new_light = _luminance(before), _luminance(after)
+    chroma, new_chroma = before - light, after - new_light
     squared = _dot(chroma, chroma)
     is_coloured = ops.cast(squared > VISIBLE_CHROMA**2, "float32")
     left = _dot(chroma, new_chroma) / ops.maximum(squared, VISIBLE_CHROMA**2)
+    left *= ops.maximum(1.0, (light + DARK) / (new_light + DARK))
     lost = ops.mean(is_coloured * ops.clip(1.0 - left, 0.0, 1.0), axis=(1, 2, 3))
     coloured = ops.mean(is_coloured, axis=(1, 2, 3))
     return ops.where(coloured < LEAST_COLOURED, 0.0, lost / ops.maximum(coloured, LEAST_COLOURED))

@@ -3,7 +3,7 @@
 1. Choose z̄: first the quality that the restorer expects of the picture, then qualities of other
    pictures with a better (worse) Q, farther and farther ones, until the rendering at z̄ scores
    beyond the target. To better a picture the way to these leads through the restored quality, and
-   they must gain more than a little over it; where one falls as much, those farther on are not
+   they must gain more than a little over it; where one falls by much, those farther on are not
    tried. Colours are the second opinion, as a score may like a picture without them: the more
    chroma is lost, the more a quality must gain. Where none reaches the target, the best one seen
    is the answer, or the picture as it is.

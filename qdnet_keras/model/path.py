@@ -25,6 +25,7 @@ from qdnet_keras.model.search import (
 SAMPLERS = ("bank", "prior")
 SMALLEST_GAIN = 0.1  # of the score: what a rendering must be nearer by to replace the picture
 WORTHWHILE = 4.0  # of the score: by what a quality of other pictures must be nearer the target
+ASTRAY = 8.0  # of the score: where a quality is as much worse, those farther on are not tried
 CHROMA = 16.0  # of the score: what a quality must gain besides that takes all of it, `chroma_lost`
 CASTS = 0.5  # part of that for the restored quality, which takes casts away
 OFFSETS = (3.0, 6.0, 12.0, 24.0)  # MOS between Q(z̄) and that of the picture, tried in this order
@@ -103,12 +104,12 @@ def choose_path(
         taken = CHROMA * lost
         price = WORTHWHILE + tf.where(is_upward, taken, 0.0)
         price = tf.where(count < OTHERS, CASTS * taken, price)
-        is_worth_it = (gain >= price) | (~is_upward & (gap >= 0.0))
+        is_worth_it = (gain >= price) | (~is_upward & (gap >= -tolerance))
         active = needs_more(walk) & (is_upward | (count >= OTHERS)) & is_worth_it
         search = searched(count, walk, corner_gap, epsilon, gap)
         nearer = tf.abs(score - target) + SMALLEST_GAIN < tf.abs(walk.score - target)
         is_nearest = active & (nearer | search.holds())
-        leads_astray = is_upward & (count >= OTHERS) & (gain <= -WORTHWHILE)
+        leads_astray = is_upward & (count >= OTHERS) & (gain <= -ASTRAY)
         return count + 1, Walk(
             tf.where(is_nearest[:, None], far, walk.far),
             choose_search(active, search, walk.search),
