@@ -70,6 +70,12 @@ def _change(
 ) -> None:
     cells_y, cells_x = curves.shape[:2]
     rows, columns = pixels.shape[:2]
+    level = _ONE / top
+    lefts, rights = np.empty(columns, np.int32), np.empty(columns, np.int32)
+    shares = np.empty(columns, np.float32)
+    for column in range(columns):
+        left, right, share = _neighbours(first_column + column, width, cells_x)
+        lefts[column], rights[column], shares[column] = left, right, share
     line = np.empty(curves.shape[1:], np.float32)
     for row in range(rows):
         above, below, share = _neighbours(first_row + row, height, cells_y)
@@ -81,12 +87,12 @@ def _change(
                         + curves[below, cell, knot, k] * share
                     )
         for column in range(columns):
-            red = np.float32(pixels[row, column, 0]) / top
-            green = np.float32(pixels[row, column, 1]) / top
-            blue = np.float32(pixels[row, column, 2]) / top
+            red = np.float32(pixels[row, column, 0]) * level
+            green = np.float32(pixels[row, column, 1]) * level
+            blue = np.float32(pixels[row, column, 2]) * level
             old = _RED * red + _GREEN * green + _BLUE * blue
 
-            left, right, across = _neighbours(first_column + column, width, cells_x)
+            left, right, across = lefts[column], rights[column], shares[column]
             guide = old * _STEPS
             dark: Any = min(np.int32(guide), KNOTS - 2)
             bright, along = dark + 1, guide - np.float32(dark)
@@ -103,9 +109,13 @@ def _change(
             blue_chroma = gain * (blue - old) + new * tint[2]
             brightest = max(max(red, green, blue), _BRIGHTEST, new)
             darkest = min(min(red, green, blue), _DARKEST, new)
-            above_new = max(red_chroma, green_chroma, blue_chroma) / (brightest - new + _TINY)
-            below_new = max(-red_chroma, -green_chroma, -blue_chroma) / (new - darkest + _TINY)
-            in_gamut = _ONE / max(_ONE, above_new, below_new)
+            above_new = max(red_chroma, green_chroma, blue_chroma)
+            below_new = -min(red_chroma, green_chroma, blue_chroma)
+            room_above, room_below = brightest - new + _TINY, new - darkest + _TINY
+            in_gamut = _ONE
+            if above_new > room_above or below_new > room_below:
+                in_gamut = room_above / max(above_new, room_above)
+                in_gamut = min(room_below / max(below_new, room_below), in_gamut)
 
             for k, chroma in enumerate((red_chroma, green_chroma, blue_chroma)):
                 changed = min(max(new + chroma * in_gamut, _ZERO), _ONE)
