@@ -224,6 +224,29 @@ def test_a_picture_is_made_worse_by_much_or_as_asked(model, proofs, target, chos
     assert chosen_of(model, proofs, target) == chosen
 
 
+def test_a_path_does_not_depend_on_the_other_pictures_of_a_batch(model):
+    """Pictures to be made better, worse, and better by little, each alone and all together."""
+    z, restored = latents(8, 5), latents(8, 6)
+    before = tf.fill([8], 50.0)
+    target = tf.constant([90.0, 10.0, 52.0, 99.0, 45.0, 53.0, 30.0, 70.0])
+
+    def path(rows):
+        def rescore(far, epsilon):
+            score = 50.0 + 12.0 * epsilon * (far[:, 0] - far[:, 1] + 0.5 * far[:, 2])
+            return score, tf.sigmoid(far[:, 3]) * epsilon
+
+        of_rows = (tf.gather(values, rows) for values in (z, restored, before, target))
+        tolerance, seed = tf.constant(1.0), tf.constant(0)
+        return choose_path(model, rescore, *of_rows, tolerance, seed, "bank")
+
+    together = path(range(8))
+    for row in range(8):
+        for one, of_all in zip(
+            tf.nest.flatten(path([row])), tf.nest.flatten(together), strict=True
+        ):
+            np.testing.assert_allclose(one[0], of_all[row], atol=1e-4)
+
+
 @pytest.mark.parametrize("sampler", ["bank", "prior"])
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 def test_chosen_latent_lies_beyond_a_target_that_exists(model, sampler, direction):

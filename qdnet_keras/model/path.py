@@ -98,14 +98,16 @@ def choose_path(
         epsilon = tf.where(count < OTHERS, CORNER, 1.0) + zero
         epsilon = tf.where((count == GUESS) & is_guess, guess, epsilon)
         score, lost = rescore(far, epsilon)
-        gap, gain = upward * (score - target), upward * (score - walk.best)
+        gap = upward * (score - target)
+        gain = upward * (score - tf.where(count < OTHERS, before, walk.best))
         corner_gap = tf.where(count == RESTORED, gap, walk.corner_gap)
 
         taken = CHROMA * lost
         price = WORTHWHILE + tf.where(is_upward, taken, 0.0)
         price = tf.where(count < OTHERS, CASTS * taken, price)
         is_worth_it = (gain >= price) | (~is_upward & (gap >= -tolerance))
-        active = needs_more(walk) & (is_upward | (count >= OTHERS)) & is_worth_it
+        is_worth_it &= is_upward | (count >= OTHERS)
+        active = needs_more(walk) & is_worth_it
         search = searched(count, walk, corner_gap, epsilon, gap)
         nearer = tf.abs(score - target) + SMALLEST_GAIN < tf.abs(walk.score - target)
         is_nearest = active & (nearer | search.holds())
@@ -115,7 +117,9 @@ def choose_path(
             choose_search(active, search, walk.search),
             tf.where(is_nearest, epsilon, walk.epsilon),
             tf.where(is_nearest, score, walk.score),
-            tf.where(is_worth_it & (gain > 0.0), score, walk.best),
+            tf.where(
+                is_worth_it, upward * tf.maximum(upward * score, upward * walk.best), walk.best
+            ),
             corner_gap,
             walk.is_over | is_short | leads_astray,
         )
