@@ -226,7 +226,7 @@ def test_a_picture_is_made_worse_by_much_or_as_asked(model, proofs, target, chos
 
 def test_a_path_does_not_depend_on_the_other_pictures_of_a_batch(model):
     """Pictures to be made better, worse, and better by little, each alone and all together."""
-    z, restored = latents(8, 5), latents(8, 6)
+    z, restored = latents(8, 5), latents(8, 7)
     before = tf.fill([8], 50.0)
     target = tf.constant([90.0, 10.0, 52.0, 99.0, 45.0, 53.0, 30.0, 70.0])
 
