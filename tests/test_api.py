@@ -100,10 +100,10 @@ def test_the_papers_head_enhances_by_the_papers_sampler(photo):
     )
     model.build()
     for weight in (*model.decoder.trainable_variables, *model.scorer.trainable_variables):
-        weight.assign_add(keras.random.normal(weight.shape, stddev=0.05))
+        weight.assign_add(keras.random.normal(weight.shape, stddev=0.15))
     pixels = np.asarray(Image.open(photo("a.png")))
     own = qdnet_keras.score(pixels, model).score
-    target = own + 5 if own < 50 else own - 5
+    target = own - 1.5  # a network that has not learnt moves scores by little
     result = qdnet_keras.enhance(pixels, target, model, sampler="prior")
     assert 0 < result.epsilon <= 1
     assert (result.pixels != pixels).any()
