@@ -89,7 +89,8 @@ class Client(ClientBase):
         token: Sent as `Authorization: Bearer`.
         headers: Further HTTP headers or gRPC metadata.
         ca_file: Certificates, PEM, of those who may vouch for the server; else the system's.
-        cert_file, key_file: The client's own certificate and key, PEM.
+        cert_file: The client's own certificate, PEM.
+        key_file: The key to it, PEM.
 
     Raises:
         ValueError: One of these is malformed or a file cannot be used, or both `version` and

@@ -51,7 +51,7 @@ class QDNet(PresetModel, ObjectiveModel):
     Call arguments:
         image: Tensor `(batch_size, height, width, 3)`, sRGB-encoded, values in 0..1, sides ≥ 32.
 
-    Returns:
+    Call returns:
         A dict of float32 tensors `(batch_size,)`: `"score"`, `"mos"`, `"mos_std"` and `"novelty"`,
         see `qdnet_keras.outcomes.Score`.
 
