@@ -35,7 +35,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy qdnet_keras scripts
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/cli_reference.py --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python scripts/cli_reference.py

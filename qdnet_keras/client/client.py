@@ -90,7 +90,7 @@ class Client(ClientBase):
         headers: Further HTTP headers or gRPC metadata.
         ca_file: Certificates, PEM, of those who may vouch for the server; else the system's.
         cert_file: The client's own certificate, PEM.
-        key_file: The key to it, PEM.
+        key_file: The key to it, PEM, unless `cert_file` holds it too.
 
     Raises:
         ValueError: One of these is malformed or a file cannot be used, or both `version` and
