@@ -126,7 +126,7 @@ def model() -> QDNet:
 @pytest.fixture(scope="module")
 def wanted(model: QDNet) -> list[float]:
     """A target for each picture: near ones, its own score, and ones out of reach."""
-    offsets = [3.0, -3.0, 0.0, 40.0, 6.0]
+    offsets = [3.0, -1.5, 0.0, 40.0, -6.0]
     scores = [score_pixels(model, pixels, EXPORTED_SIDE).score for pixels in PICTURES]
     aims = np.clip([s + offsets[i % 5] for i, s in enumerate(scores)], 0.0, 100.0)
     return [float(np.float32(aim)) for aim in aims]
@@ -227,7 +227,7 @@ def test_renderings_equal_python(answers, model, wanted):
             assert answer[name] == pytest.approx([getattr(expected, name)], abs=1e-3)
         assert answer["reached"] == [expected.reached]
         epsilons.append(expected.epsilon)
-    assert sum(epsilon > 0 for epsilon in epsilons) >= 3
+    assert sum(epsilon > 0 for epsilon in epsilons) > 3
     assert 0 in epsilons
 
 
